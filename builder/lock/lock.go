@@ -1,0 +1,72 @@
+// Package lock pins every input of an image.
+//
+// A Lock lists each input with its size and SHA-256: packages, components, the guest's kernel. An
+// image is a function of its lock. Resolve makes a Lock from a profile; Check says whether a lock
+// still belongs to a profile. Locks hold archive-relative paths, never the host that served them.
+package lock
+
+import "github.com/edgebake/edgebake/builder/cas"
+
+// Version is the version of the file format.
+const Version = 1
+
+// Lock is the content of a *.lock.json file.
+type Lock struct {
+	Version int `json:"version"`
+	// Profile is the profile's name; ProfileDigest covers all of its effective content that decides bytes.
+	Profile       string     `json:"profile"`
+	ProfileDigest cas.Digest `json:"profileDigest"`
+	Arch          string     `json:"arch"`
+	// Epoch is the time, in seconds since 1970, that the image's files and file systems carry: the
+	// newest Date of the archives' Release files.
+	Epoch int64 `json:"epoch"`
+	// Archives are the apt sources as they were: Name is the profile's name of the source.
+	Archives []Archive `json:"archives"`
+	// Packages of the image, in the order of the solver (dependencies first).
+	Packages []Package `json:"packages"`
+	// Guest are the packages that the configuring guest boots from: kernel and static busybox.
+	Guest []Package `json:"guest"`
+	// Components by the profile's names.
+	Components []Component `json:"components,omitempty"`
+}
+
+// Archive is one suite of an apt source.
+type Archive struct {
+	Source  string     `json:"source"`
+	URL     string     `json:"url"`
+	Suite   string     `json:"suite"`
+	Date    string     `json:"date"`
+	Release cas.Digest `json:"release"`
+	// Snapshot is the base URL of the distribution's snapshot archive, without a date.
+	Snapshot string `json:"snapshot,omitempty"`
+}
+
+// Package is one .deb.
+type Package struct {
+	Name    string     `json:"name"`
+	Version string     `json:"version"`
+	Arch    string     `json:"arch"`
+	Archive int        `json:"archive"` // index into Lock.Archives
+	Path    string     `json:"path"`    // relative to the archive's URL
+	Size    int64      `json:"size"`
+	SHA256  cas.Digest `json:"sha256"`
+	// Reason says why the package is in the set: "requested", "essential", or "NAME depends".
+	Reason string `json:"reason,omitempty"`
+}
+
+// Component is one input that is not a package.
+type Component struct {
+	Name string `json:"name"`
+	Kind string `json:"kind"`
+	// Module, Version and Sum of a Go module (kind goModule); Go is the toolchain's version.
+	Module  string `json:"module,omitempty"`
+	Version string `json:"version,omitempty"`
+	Sum     string `json:"sum,omitempty"`
+	Go      string `json:"go,omitempty"`
+	// URLs, Size and SHA256 of a downloaded file.
+	URLs   []string   `json:"urls,omitempty"`
+	Size   int64      `json:"size,omitempty"`
+	SHA256 cas.Digest `json:"sha256,omitempty"`
+	// TrustOnFirstUse marks a hash that nobody published.
+	TrustOnFirstUse bool `json:"trustOnFirstUse,omitempty"`
+}

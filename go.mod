@@ -1,0 +1,3 @@
+module github.com/edgebake/edgebake
+
+go 1.26
