@@ -3,15 +3,21 @@
 // A Machine is a description; Args turns it into QEMU's arguments without side effects. Start
 // runs it with the first serial port on a writer (and reader), and a VM is the running process.
 // No libvirt, no QMP: a machine ends by itself (poweroff) or is killed with its context.
+//
+// Supported are arm64 on virt, raspi3b and raspi4b (where QEMU has it) and amd64 on q35 and pc.
+// Probe times KVM against TCG; Find looks for the binary and says which package has it.
 package vm
 
 // Machine describes a virtual machine.
 type Machine struct {
 	Arch      string // Debian's name: "arm64" or "amd64"
-	Board     string // QEMU's -machine: "virt", "raspi3b", "raspi4b", "q35"
-	CPUs      int
-	MemoryMiB int
-	Accel     string // "tcg" or "kvm"; Probe chooses
+	Board     string // QEMU's -machine: "virt", "raspi3b", "raspi4b", "q35"; "" is virt or q35
+	CPU       string // QEMU's -cpu; "" is the fastest model that runs the architecture's Debian
+	CPUs      int    // 0 is 1; the raspi boards have 4 and nothing else
+	MemoryMiB int    // 0 is 1024; raspi3b has 1024 and raspi4b 2048 and nothing else
+	Accel     string // "tcg" (the default) or "kvm"; Probe chooses
+	// TBSizeMiB is the size of TCG's buffer of translated code; 0 is DefaultTBSizeMiB.
+	TBSizeMiB int
 
 	// Either Kernel (direct boot) or Firmware (UEFI code file, with FirmwareVars copied per run).
 	Kernel, Initrd, DTB, Cmdline string
