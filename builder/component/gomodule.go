@@ -1,0 +1,170 @@
+// Package component makes layers from inputs that are not packages.
+//
+// A component is described in the profile and pinned in the lock; Build turns it into a Tree whose
+// contents lie in the store, once: the result is kept under the digest of everything that decides it.
+// Supported now: programs of a Go module, cross-compiled by the go command.
+package component
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/edgebake/edgebake/builder/cas"
+	"github.com/edgebake/edgebake/builder/lock"
+	"github.com/edgebake/edgebake/builder/profile"
+	"github.com/edgebake/edgebake/builder/tree"
+)
+
+const goModuleVersion = "component.gomodule/1"
+
+// Go runs the go command; the zero value is the one on the PATH, online.
+type Go struct {
+	// Offline forbids the command the network.
+	Offline bool
+}
+
+// Resolve pins a Go module: it is downloaded and its sum compared with the profile's.
+func (g Go) Resolve(ctx context.Context, c profile.Component) (lock.Component, error) {
+	m := *c.GoModule
+	toolchain, err := g.version(ctx)
+	if err != nil {
+		return lock.Component{}, err
+	}
+	if err := g.verify(ctx, m.Module, m.Version, m.Sum, toolchain); err != nil {
+		return lock.Component{}, err
+	}
+	return lock.Component{Name: c.Name, Kind: "goModule", Module: m.Module, Version: m.Version, Sum: m.Sum, Go: toolchain}, nil
+}
+
+// Build compiles the module's programs for arch and returns them as a tree.
+// The same pinned module, toolchain and profile give the same bytes.
+func (g Go) Build(ctx context.Context, store *cas.Store, c profile.Component, pin lock.Component, arch string, epoch int64) (tree.Tree, bool, error) {
+	key, err := goModuleKey(c, pin, arch, epoch)
+	if err != nil {
+		return tree.Tree{}, false, err
+	}
+	if t, ok := tree.Saved(store, key); ok {
+		return t, true, nil
+	}
+	if err := g.verify(ctx, pin.Module, pin.Version, pin.Sum, pin.Go); err != nil {
+		return tree.Tree{}, false, err
+	}
+	dir, release, err := store.TempDir("gomodule")
+	if err != nil {
+		return tree.Tree{}, false, err
+	}
+	defer release()
+	if err := g.install(ctx, dir, *c.GoModule, pin, arch); err != nil {
+		return tree.Tree{}, false, err
+	}
+	t, err := programs(store, filepath.Join(dir, "bin"), *c.GoModule, epoch)
+	if err != nil {
+		return tree.Tree{}, false, err
+	}
+	return t, false, tree.Save(store, key, t)
+}
+
+func goModuleKey(c profile.Component, pin lock.Component, arch string, epoch int64) (cas.Digest, error) {
+	b, err := json.Marshal([]any{goModuleVersion, c, pin, arch, epoch})
+	return cas.Of(b), err
+}
+
+func (g Go) version(ctx context.Context) (string, error) {
+	out, err := g.run(ctx, nil, "env", "GOVERSION")
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+func (g Go) verify(ctx context.Context, module, version, sum, toolchain string) error {
+	out, err := g.run(ctx, []string{"GOTOOLCHAIN=" + toolchain}, "mod", "download", "-json", module+"@"+version)
+	if err != nil {
+		return fmt.Errorf("downloading Go module %s@%s: %w", module, version, err)
+	}
+	var got struct{ Sum string }
+	if err := json.Unmarshal(out, &got); err != nil {
+		return fmt.Errorf("reading what go mod download says of %s@%s: %w", module, version, err)
+	}
+	if got.Sum != sum {
+		return &cas.MismatchError{Name: "Go module " + module + "@" + version, Want: cas.Digest(sum), Got: cas.Digest(got.Sum)}
+	}
+	return nil
+}
+
+// install runs "go install" with a GOPATH of its own below dir, because a cross build refuses
+// GOBIN, and with the user's module cache.
+func (g Go) install(ctx context.Context, dir string, m profile.GoModule, pin lock.Component, arch string) error {
+	modcache, err := g.run(ctx, nil, "env", "GOMODCACHE")
+	if err != nil {
+		return err
+	}
+	env := []string{"GOTOOLCHAIN=" + pin.Go, "GOPATH=" + dir, "GOMODCACHE=" + strings.TrimSpace(string(modcache)), "GOBIN=",
+		"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + arch, "GOAMD64=v1", "GOARM64=v8.0", "GOFLAGS=-mod=mod", "GOWORK=off", "GOEXPERIMENT="}
+	args := []string{"install", "-trimpath", "-buildvcs=false", "-ldflags", strings.TrimSpace("-s -w -buildid= " + m.LDFlags)}
+	for _, p := range m.Packages {
+		args = append(args, path.Join(m.Module, p)+"@"+pin.Version)
+	}
+	if _, err := g.run(ctx, env, args...); err != nil {
+		return fmt.Errorf("building Go module %s@%s for %s: %w", m.Module, pin.Version, arch, err)
+	}
+	return nil
+}
+
+func (g Go) run(ctx context.Context, env []string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Env = append(os.Environ(), env...)
+	if g.Offline {
+		cmd.Env = append(cmd.Env, "GOPROXY=off")
+	}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if errors.Is(err, exec.ErrNotFound) {
+		return nil, fmt.Errorf("running go %s: the go command is not on the PATH; install Go (https://go.dev/dl) to build Go modules", args[0])
+	}
+	if err != nil {
+		return nil, fmt.Errorf("running go %s: %w: %s", args[0], err, lastLines(stderr.String(), 10))
+	}
+	return stdout.Bytes(), nil
+}
+
+func lastLines(s string, n int) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// programs puts the built files into the store. A cross build has them in bin/linux_ARCH.
+func programs(store *cas.Store, bin string, m profile.GoModule, epoch int64) (tree.Tree, error) {
+	b := tree.NewBuilder(tree.Time{Sec: epoch})
+	err := filepath.WalkDir(bin, func(name string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || slices.Contains(m.Exclude, d.Name()) {
+			return err
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		digest, size, err := store.Put(f)
+		if err != nil {
+			return err
+		}
+		b.Add(tree.Entry{Path: path.Join(strings.TrimPrefix(m.Destination, "/"), d.Name()), Type: tree.File, Mode: 0o755,
+			MTime: tree.Time{Sec: epoch}, Content: tree.BlobContent(digest, 0, size)})
+		return nil
+	})
+	if err != nil {
+		return tree.Tree{}, fmt.Errorf("keeping the programs of %s: %w", m.Module, err)
+	}
+	return b.Tree()
+}
