@@ -58,7 +58,7 @@ type counter struct {
 	totals   totals
 	output   map[string][]string // by package and test
 	parent   map[string]bool     // tests that have subtests
-	failedIn map[string]bool     // packages with a failed test
+	failedIn map[string]bool     // packages with a counted failure
 }
 
 func (c *counter) add(e event) {
@@ -83,9 +83,6 @@ func (c *counter) end(e event, key string) {
 		c.endPackage(e, key)
 		return
 	}
-	if e.Action == "fail" {
-		c.failedIn[e.Package] = true
-	}
 	if e.Action != "pass" {
 		fmt.Fprintf(c.w, "%s", strings.Join(c.output[key], ""))
 	}
@@ -97,13 +94,14 @@ func (c *counter) end(e event, key string) {
 		c.totals.passed++
 	case "fail":
 		c.totals.failed++
+		c.failedIn[e.Package] = true
 	case "skip":
 		c.totals.skipped++
 	}
 }
 
-// endPackage also counts a package that failed outside of its tests: it did not build, panicked
-// or ran out of time.
+// endPackage also counts a package that failed outside of the counted tests: it did not build,
+// panicked, or a test failed whose subtests all passed.
 func (c *counter) endPackage(e event, key string) {
 	if e.Action == "fail" && !c.failedIn[e.Package] {
 		c.totals.failed++

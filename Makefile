@@ -1,0 +1,90 @@
+# `make` alone prints the targets. bake and test do all of their set-up themselves.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PROFILE  ?= edge-rpi-debian-12
+OUT      ?= out
+BAKE     ?=
+FUZZTIME ?= 20s
+TESTS    ?= ./...
+
+GO       ?= go
+LINT     := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+export CGO_ENABLED := 0
+
+# What baking and booting need, and what the tests compare with.
+BAKE_PACKAGES := qemu-system-arm qemu-system-x86 ovmf
+TEST_PACKAGES := $(BAKE_PACKAGES) qemu-efi-aarch64 qemu-utils e2fsprogs mtools dosfstools gdisk fdisk parted \
+	xz-utils zstd cpio gpgv gnupg cloud-init busybox-static device-tree-compiler shellcheck
+
+.PHONY: help
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo "Variables: PROFILE=$(PROFILE) OUT=$(OUT) BAKE=\"--flags of bake\" TESTS=$(TESTS) FUZZTIME=$(FUZZTIME)"
+
+.PHONY: build
+build: go ## build bin/edgebake, one static binary
+	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/edgebake ./cmd/edgebake
+
+.PHONY: bake
+bake: bake-packages build ## bake PROFILE, boot it in QEMU, print the verdict and where the image is
+	bin/edgebake bake $(PROFILE) -o $(OUT)/$(PROFILE) $(BAKE)
+
+# Tests run in two parts, so that boots do not compete with the unit tests for the processor.
+.PHONY: test
+test: setup ## run every test; the boot tests come last
+	{ $(GO) test -json -timeout 20m $(TESTS) || true; \
+	  if [ -f test/boot/boot_test.go ]; then EDGEBAKE_BOOT_TESTS=1 $(GO) test -json -count=1 -p 1 -timeout 55m ./test/boot || true; fi; \
+	} 2>&1 | $(GO) run ./test/count
+
+.PHONY: check
+check: go ## gofmt, go vet, golangci-lint, shellcheck
+	@unformatted=$$(gofmt -l builder cmd test $(wildcard overlays profiles cloudinit)); \
+	if [ -n "$$unformatted" ]; then echo "gofmt -w these files:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(LINT) run
+	shellcheck .ci/run
+
+.PHONY: bench
+bench: go ## run the Go benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem $(TESTS)
+
+.PHONY: fuzz
+fuzz: go ## run every fuzz test for FUZZTIME
+	for package in $$($(GO) list $(TESTS)); do \
+	  for name in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+	    echo "$$package $$name"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$package; \
+	  done; \
+	done
+
+.PHONY: clean
+clean: ## remove bin and out; the store stays (edgebake gc cleans that)
+	rm -rf bin out
+
+.PHONY: setup
+setup: go ## install what the tests need
+	@$(call need,$(TEST_PACKAGES))
+
+.PHONY: bake-packages
+bake-packages: go
+	@$(call need,$(BAKE_PACKAGES))
+
+.PHONY: go
+go:
+	@command -v $(GO) >/dev/null || { echo "Go is missing: install the version that go.mod names, see https://go.dev/dl/"; exit 1; }
+
+# need installs the packages that dpkg does not have, or says how.
+define need
+	missing=; for p in $(1); do \
+	  dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; \
+	done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	else \
+	  echo "Packages are missing. Run this line, then make again:"; \
+	  echo "  sudo apt-get update && sudo apt-get install -y --no-install-recommends$$missing"; exit 1; \
+	fi
+endef
