@@ -9,7 +9,8 @@ const (
 	bgItableZero  = 0x4
 )
 
-func (w *writer) usedInodes() int64 { return int64(firstIno - 1 + len(w.nodes)) }
+// usedInodes counts the reserved inodes too, of which the root is also a node.
+func (p *plan) usedInodes() int64 { return int64(firstIno - 2 + len(p.nodes)) }
 
 // countDirs counts the directories of each group.
 func (w *writer) countDirs() []int {

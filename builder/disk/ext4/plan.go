@@ -286,7 +286,7 @@ func (p *plan) fits() error {
 	if p.end > p.geo.blocks {
 		return &TooSmallError{Need: p.end * blockSize, Have: have}
 	}
-	if used := int64(firstIno - 1 + len(p.nodes)); used > p.geo.inodes() {
+	if used := p.usedInodes(); used > p.geo.inodes() {
 		perInode := cmp.Or(max(p.o.BytesPerInode, 0), defaultPerInode)
 		return &TooSmallError{Need: max(used*perInode, have+blockSize), Have: have}
 	}

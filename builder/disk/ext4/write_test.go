@@ -318,7 +318,7 @@ func TestDebugfsReadsBack(t *testing.T) {
 		{"stat /null", "Device major/minor number: 01:03"},
 		{"ea_list /attrs", "user.long (3000)"},
 		{"ea_list /attrs", "user.empty (0)"},
-		{"ea_get /attrs trusted.overlay.opaque", "= 79"},
+		{"ea_get /attrs trusted.overlay.opaque", "(1) = \"y\""},
 		{"ea_list /capable", "security.capability (20)"},
 		{"ea_get /acl system.posix_acl_default", "= 02 00 00 00 01 00 07 00"},
 	}
@@ -332,7 +332,7 @@ func TestDebugfsReadsBack(t *testing.T) {
 func TestNameHash(t *testing.T) {
 	seed := testOptions(0).HashSeed
 	for _, name := range []string{"a", "hello", "exactly-thirty-two-bytes-of-name", "a name that is longer than thirty-two bytes by far", "\xe4\xf6\xfc"} {
-		out := runTool(t, "debugfs", "-R", fmt.Sprintf("dx_hash -s %s -h half_md4 %q", uuidString(seed), name))
+		out := runTool(t, "debugfs", "-R", fmt.Sprintf("dx_hash -s %s -h half_md4 \"%s\"", uuidString(seed), name))
 		major, minor := nameHash(seed, name)
 		if want := fmt.Sprintf("%#x (minor %#x)", major, minor); !strings.Contains(out, want) {
 			t.Errorf("hash of %q is %s, debugfs: %s", name, want, out)
