@@ -45,13 +45,15 @@ func listPackages(t *testing.T) []goPackage {
 // not here fails the test: whoever adds one decides where it stands.
 var ranks = map[string]int{
 	"profiles": 0, "overlays": 0, "builder/progress": 0,
-	"builder/cas": 10, "builder/deb/version": 10,
-	"builder/profile": 20, "builder/tree": 20, "builder/guest/vm": 20,
-	"builder/fetch": 30, "builder/deb": 30, "builder/disk/ext4": 30, "builder/disk/fat": 30,
-	"builder/lock": 35,
-	"builder/apt":  40, "builder/disk": 40, "builder/boot": 40, "builder/component": 40,
-	"builder/guest": 50, "builder/image": 50, "builder/artifact": 50,
-	"builder/verify": 60,
+	"builder/cas":     10,
+	"builder/profile": 20, "builder/tree": 20, "builder/guest/vm": 20, "cloudinit": 20,
+	"builder/fetch": 30, "builder/deb": 30, "builder/guest/initramfs": 30,
+	"builder/disk/ext4": 30, "builder/disk/fat": 30, "builder/system": 30,
+	"builder/apt": 40, "builder/disk": 40,
+	"builder/lock":      50,
+	"builder/component": 60, "builder/boot": 60, "builder/image": 60,
+	"builder/guest": 70, "builder/artifact": 70,
+	"builder/verify": 80,
 	"builder":        90,
 	"cmd/edgebake":   100, "test": 110,
 }
