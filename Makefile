@@ -17,7 +17,7 @@ export CGO_ENABLED := 0
 # What baking and booting need, and what the tests compare with.
 BAKE_PACKAGES := qemu-system-arm qemu-system-x86 ovmf
 TEST_PACKAGES := $(BAKE_PACKAGES) qemu-efi-aarch64 qemu-utils e2fsprogs mtools dosfstools gdisk fdisk parted \
-	xz-utils zstd cpio gpgv gnupg cloud-init busybox-static device-tree-compiler shellcheck
+	xz-utils zstd cpio gpgv gnupg python3 cloud-init busybox-static device-tree-compiler shellcheck
 
 .PHONY: help
 help: ## print this list
@@ -33,10 +33,14 @@ bake: bake-packages build ## bake PROFILE, boot it in QEMU, print the verdict an
 	bin/edgebake bake $(PROFILE) -o $(OUT)/$(PROFILE) $(BAKE)
 
 # Tests run in two parts, so that boots do not compete with the unit tests for the processor.
+BOOT_TESTS := ^Test(Boot|Bake|Reproducible)
+
 .PHONY: test
-test: setup ## run every test; the boot tests come last
-	{ $(GO) test -json -timeout 20m $(TESTS) || true; \
-	  if [ -f test/boot/boot_test.go ]; then EDGEBAKE_BOOT_TESTS=1 $(GO) test -json -count=1 -p 1 -timeout 55m ./test/boot || true; fi; \
+test: setup ## run every test; the tests that bake and boot come last
+	@status=0; { \
+	  $(GO) test -json -timeout 25m -skip '$(BOOT_TESTS)' $(TESTS) || status=1; \
+	  $(GO) test -json -timeout 55m -count=1 -run '$(BOOT_TESTS)' ./test || status=1; \
+	  exit $$status; \
 	} 2>&1 | $(GO) run ./test/count
 
 .PHONY: check
