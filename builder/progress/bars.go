@@ -1,0 +1,61 @@
+package progress
+
+import (
+	"io"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+)
+
+// Bars is a Reporter for a terminal: the lines of Text, with live bars of the running tasks
+// (rate and time left) below them.
+type Bars struct {
+	*Text
+	pool *mpb.Progress
+}
+
+// NewBars returns Bars that draw on w, a terminal. Close ends them.
+func NewBars(w io.Writer, opts Options) *Bars {
+	pool := mpb.New(mpb.WithOutput(w), mpb.WithAutoRefresh(), mpb.WithWidth(40), mpb.WithRefreshRate(150*time.Millisecond))
+	return &Bars{Text: NewText(pool, opts), pool: pool}
+}
+
+// Close draws the last state and stops. Bars of unfinished tasks vanish.
+func (b *Bars) Close() error {
+	b.pool.Shutdown()
+	return nil
+}
+
+// Task implements Reporter.
+func (b *Bars) Task(name string, total int64, unit Unit) Task {
+	counters, speed := decor.CountersKibiByte("% .1f / % .1f"), decor.AverageSpeed(decor.SizeB1024(0), "% .1f")
+	if unit == Items {
+		counters, speed = decor.CountersNoUnit("%d / %d"), decor.AverageSpeed(0, "%.0f/s")
+	}
+	bar, err := b.pool.Add(max(total, 0), mpb.BarStyle().Build(),
+		mpb.BarRemoveOnComplete(),
+		mpb.PrependDecorators(decor.Name("    "+name+" "), counters),
+		mpb.AppendDecorators(speed, decor.Name(" "), decor.AverageETA(decor.ET_STYLE_GO)))
+	if err != nil {
+		return discardTask{} // after Close
+	}
+	return &barTask{bar: bar, text: b.Text.Task(name, total, unit).(*textTask)}
+}
+
+type barTask struct {
+	bar  *mpb.Bar
+	text *textTask
+}
+
+func (k *barTask) Add(n int64) {
+	k.text.mu.Lock()
+	k.text.done += n
+	k.text.mu.Unlock()
+	k.bar.IncrInt64(n)
+}
+
+func (k *barTask) Done(err error) {
+	k.bar.Abort(true)
+	k.text.Done(err)
+}
