@@ -45,7 +45,7 @@ func listPackages(t *testing.T) []goPackage {
 // not here fails the test: whoever adds one decides where it stands.
 var ranks = map[string]int{
 	"profiles": 0, "overlays": 0, "builder/progress": 0,
-	"builder/cas": 10, "builder/hostapt": 10,
+	"builder/cas":     10,
 	"builder/profile": 20, "builder/tree": 20, "builder/guest/vm": 20, "cloudinit": 20,
 	"builder/fetch": 30, "builder/deb": 30, "builder/guest/initramfs": 30,
 	"builder/disk/ext4": 30, "builder/disk/fat": 30, "builder/system": 30,
