@@ -5,24 +5,27 @@
 // position; Load returns all of them at once. An Origin says which file and line gave a value.
 package profile
 
+//go:generate go run ./schemagen . ../../profiles/schema.json
+
 // Profile describes one image. Every field's comment is its documentation and becomes the
 // description in the JSON schema.
 type Profile struct {
 	// APIVersion is the version of this format: edgebake/v1.
-	APIVersion string `yaml:"apiVersion" json:"apiVersion"`
+	APIVersion string `yaml:"apiVersion" json:"apiVersion" jsonschema:"required,enum=edgebake/v1"`
 	// Name of the profile: lower-case letters, digits, dots and hyphens.
-	Name string `yaml:"name" json:"name"`
+	Name string `yaml:"name" json:"name" jsonschema:"required"`
 	// Summary is one line for lists.
 	Summary string `yaml:"summary,omitempty" json:"summary,omitempty"`
 	// Extends names profiles that are laid under this one, in order: built-in names or paths relative to this file.
 	// Lists are appended to the parent's, maps are merged by key, single values replace the parent's.
+	// An explicit null takes the parent's value away, lists included. A profile that is reached twice is laid once.
 	Extends []string `yaml:"extends,omitempty" json:"extends,omitempty"`
 	// Abstract marks a profile that is only meant to be extended.
 	Abstract bool `yaml:"abstract,omitempty" json:"abstract,omitempty"`
-	// Variables are strings that ${name} in any other value stands for; --set replaces them.
+	// Variables are strings that ${name} in any other value stands for; --set replaces them. $${ stands for ${.
 	Variables map[string]string `yaml:"variables,omitempty" json:"variables,omitempty"`
 	// Arch is the Debian name of the architecture: arm64 or amd64.
-	Arch string `yaml:"arch" json:"arch"`
+	Arch string `yaml:"arch" json:"arch" jsonschema:"enum=arm64,enum=amd64"`
 	// Base is what the image starts from.
 	Base Base `yaml:"base" json:"base"`
 	// Apt says where packages come from.
@@ -48,18 +51,19 @@ type Profile struct {
 	// Modules are kernel modules loaded at boot.
 	Modules []string `yaml:"modules,omitempty" json:"modules,omitempty"`
 	// Outputs are the formats of the artifact: raw.
-	Outputs []string `yaml:"outputs,omitempty" json:"outputs,omitempty"`
+	Outputs []string `yaml:"outputs,omitempty" json:"outputs,omitempty" jsonschema:"enum=raw"`
 	// Checks are what a boot must prove; see Check.
-	Checks []string `yaml:"checks,omitempty" json:"checks,omitempty"`
+	Checks []string `yaml:"checks,omitempty" json:"checks,omitempty" jsonschema:"enum=multi-user,enum=no-failed-units,enum=cloud-init,enum=cmdline-flags,enum=memory-cgroup,enum=cri,enum=mosquitto-user,enum=cni-plugins,enum=root-grown,enum=clock"`
 }
 
 // Base is what an image starts from.
 type Base struct {
-	// Distribution and Suite of an image made from packages alone: debian and bookworm.
-	Distribution string `yaml:"distribution,omitempty" json:"distribution,omitempty"`
-	Suite        string `yaml:"suite,omitempty" json:"suite,omitempty"`
+	// Distribution of an image made from packages alone: debian.
+	Distribution string `yaml:"distribution,omitempty" json:"distribution,omitempty" jsonschema:"enum=debian"`
+	// Suite of the distribution: bookworm.
+	Suite string `yaml:"suite,omitempty" json:"suite,omitempty"`
 	// Priorities of packages that are always installed: required, important, standard. Essential packages always are.
-	Priorities []string `yaml:"priorities,omitempty" json:"priorities,omitempty"`
+	Priorities []string `yaml:"priorities,omitempty" json:"priorities,omitempty" jsonschema:"enum=required,enum=important,enum=standard"`
 }
 
 // Apt says where packages come from.
@@ -73,17 +77,17 @@ type Apt struct {
 // Source is one archive of packages.
 type Source struct {
 	// Name of the source in the lock and in messages.
-	Name string `yaml:"name" json:"name"`
+	Name string `yaml:"name" json:"name" jsonschema:"required"`
 	// URL of the archive: the directory above dists/, or of the flat repository.
-	URL string `yaml:"url" json:"url"`
+	URL string `yaml:"url" json:"url" jsonschema:"required"`
 	// Suites below dists/; a flat repository has the one suite "/" or "./path/".
-	Suites []string `yaml:"suites" json:"suites"`
+	Suites []string `yaml:"suites" json:"suites" jsonschema:"required"`
 	// Components of the suites: main, non-free-firmware. None for a flat repository.
 	Components []string `yaml:"components,omitempty" json:"components,omitempty"`
 	// Keyring is the file of OpenPGP keys, binary or armored: built-in name or path relative to this file.
-	Keyring string `yaml:"keyring" json:"keyring"`
-	// Fingerprints of the keys in Keyring that may sign; at least one good signature of one of them is needed.
-	Fingerprints []string `yaml:"fingerprints" json:"fingerprints"`
+	Keyring string `yaml:"keyring" json:"keyring" jsonschema:"required"`
+	// Fingerprints of the primary keys in Keyring that may sign (40 hexadecimal digits); at least one good signature of one of them is needed.
+	Fingerprints []string `yaml:"fingerprints" json:"fingerprints" jsonschema:"required"`
 	// Priority of the source's packages, as in apt_preferences; the default is 500.
 	Priority int `yaml:"priority,omitempty" json:"priority,omitempty"`
 	// Snapshot is the URL of the distribution's snapshot archive, above the date.
@@ -95,7 +99,7 @@ type Source struct {
 // Component is one input that is not a package; exactly one kind is set.
 type Component struct {
 	// Name of the component in the lock and in messages.
-	Name string `yaml:"name" json:"name"`
+	Name string `yaml:"name" json:"name" jsonschema:"required"`
 	// GoModule builds programs of a Go module.
 	GoModule *GoModule `yaml:"goModule,omitempty" json:"goModule,omitempty"`
 }
@@ -103,17 +107,17 @@ type Component struct {
 // GoModule builds programs of a Go module for the image's architecture, static and reproducible.
 type GoModule struct {
 	// Module is the module's path, without a version.
-	Module string `yaml:"module" json:"module"`
+	Module string `yaml:"module" json:"module" jsonschema:"required"`
 	// Version of the module: v0.8.7.
-	Version string `yaml:"version" json:"version"`
+	Version string `yaml:"version" json:"version" jsonschema:"required"`
 	// Sum is the module's h1: sum, as in go.sum.
-	Sum string `yaml:"sum" json:"sum"`
+	Sum string `yaml:"sum" json:"sum" jsonschema:"required"`
 	// Packages to build, relative to the module: plugins/...
-	Packages []string `yaml:"packages" json:"packages"`
+	Packages []string `yaml:"packages" json:"packages" jsonschema:"required"`
 	// LDFlags are added to -s -w.
 	LDFlags string `yaml:"ldflags,omitempty" json:"ldflags,omitempty"`
 	// Destination is the directory in the image.
-	Destination string `yaml:"destination" json:"destination"`
+	Destination string `yaml:"destination" json:"destination" jsonschema:"required"`
 	// Exclude names programs that are built but not installed.
 	Exclude []string `yaml:"exclude,omitempty" json:"exclude,omitempty"`
 }
@@ -121,11 +125,11 @@ type GoModule struct {
 // Boot says how the image starts.
 type Boot struct {
 	// Loader is raspberrypi (firmware on the FAT), grub-efi (signed shim and GRUB on the ESP) or none.
-	Loader string `yaml:"loader" json:"loader"`
+	Loader string `yaml:"loader" json:"loader" jsonschema:"enum=raspberrypi,enum=grub-efi,enum=none"`
 	// Kernel is the package that brings the kernel: linux-image-arm64.
 	Kernel string `yaml:"kernel" json:"kernel"`
 	// Initrd is builtin (made in process: finds root and nothing else).
-	Initrd string `yaml:"initrd,omitempty" json:"initrd,omitempty"`
+	Initrd string `yaml:"initrd,omitempty" json:"initrd,omitempty" jsonschema:"enum=builtin"`
 	// Cmdline are the kernel's parameters in order, without root=.
 	Cmdline []string `yaml:"cmdline,omitempty" json:"cmdline,omitempty"`
 	// ConfigTxt are lines added to the Raspberry Pi's config.txt.
@@ -137,7 +141,7 @@ type Boot struct {
 // Disk is the layout of the image.
 type Disk struct {
 	// Table is mbr or gpt.
-	Table string `yaml:"table" json:"table"`
+	Table string `yaml:"table" json:"table" jsonschema:"enum=mbr,enum=gpt"`
 	// Size of the image: 4GiB.
 	Size Size `yaml:"size" json:"size"`
 	// Partitions in the order of the disk.
@@ -147,11 +151,11 @@ type Disk struct {
 // Partition is one partition with its file system.
 type Partition struct {
 	// Label of the file system.
-	Label string `yaml:"label" json:"label"`
+	Label string `yaml:"label" json:"label" jsonschema:"required"`
 	// Type is linux, esp, fat or bios-boot; it becomes the table's own code.
-	Type string `yaml:"type" json:"type"`
+	Type string `yaml:"type" json:"type" jsonschema:"required,enum=linux,enum=esp,enum=fat,enum=bios-boot"`
 	// FS is ext4, vfat or none.
-	FS string `yaml:"fs" json:"fs"`
+	FS string `yaml:"fs" json:"fs" jsonschema:"required,enum=ext4,enum=vfat,enum=none"`
 	// Size of the partition; the last one may leave it out and takes the rest.
 	Size Size `yaml:"size,omitempty" json:"size,omitempty"`
 	// Mount is where the file system appears: /, /boot/firmware, /boot/efi.
@@ -169,11 +173,14 @@ type Size int64
 
 // User is an account of the image.
 type User struct {
-	Name string `yaml:"name" json:"name"`
+	// Name of the account.
+	Name string `yaml:"name" json:"name" jsonschema:"required"`
 	// UID is chosen from 1000 on when left out.
-	UID    int      `yaml:"uid,omitempty" json:"uid,omitempty"`
+	UID int `yaml:"uid,omitempty" json:"uid,omitempty"`
+	// Groups besides the user's own.
 	Groups []string `yaml:"groups,omitempty" json:"groups,omitempty"`
-	Shell  string   `yaml:"shell,omitempty" json:"shell,omitempty"`
+	// Shell is /bin/bash when left out.
+	Shell string `yaml:"shell,omitempty" json:"shell,omitempty"`
 	// Home is /home/NAME when left out.
 	Home string `yaml:"home,omitempty" json:"home,omitempty"`
 	// Sudo gives the user sudo without a password.
@@ -184,7 +191,10 @@ type User struct {
 
 // Services are systemd units by what is done with them.
 type Services struct {
-	Enable  []string `yaml:"enable,omitempty" json:"enable,omitempty"`
+	// Enable units at boot.
+	Enable []string `yaml:"enable,omitempty" json:"enable,omitempty"`
+	// Disable units that packages enable.
 	Disable []string `yaml:"disable,omitempty" json:"disable,omitempty"`
-	Mask    []string `yaml:"mask,omitempty" json:"mask,omitempty"`
+	// Mask units, so that nothing can start them.
+	Mask []string `yaml:"mask,omitempty" json:"mask,omitempty"`
 }
