@@ -1,0 +1,215 @@
+#!/bin/busybox sh
+# shellcheck shell=dash
+# The init of a configure job: mounts the scratch disk, runs the packages' preinst scripts, dpkg
+# and the job's steps in it, and powers off. Everything the host needs to know goes to the console
+# in lines that start with "@@EB "; what dpkg reports on its status descriptor goes there as well.
+#
+# The job's files:
+#   /job/env       EPOCH=...
+#   /job/first     packages to configure one by one before all others
+#   /job/preinst   lines "package architecture version path configure,these,first" ("-" is none)
+#   /job/noop      programs of the image that do nothing meanwhile
+#   /job/steps/    scripts run in their order after everything is configured
+
+export PATH=/bin
+
+say() { printf '\n@@EB %s\n' "$*"; }
+
+end() {
+	sync
+	poweroff -f
+	sleep 60
+}
+
+fail() {
+	say "fail $*"
+	release
+	end
+}
+
+start() {
+	/bin/busybox --install -s /bin
+	mount -t proc proc /proc
+	mount -t sysfs sys /sys
+	mount -t devtmpfs dev /dev
+	echo 3 >/proc/sys/kernel/printk
+	say "boot"
+	while read -r module; do
+		insmod "/modules/$module.ko" || say "note insmod $module failed"
+	done </modules/order
+	# shellcheck source=/dev/null
+	. /job/env
+	date -s "@$EPOCH" >/dev/null
+	hostname localhost
+}
+
+mount_scratch() {
+	say "step mount"
+	tries=0
+	until [ -b /dev/vda ]; do
+		tries=$((tries + 1))
+		[ "$tries" -lt 100 ] || fail "mount no scratch disk appeared"
+		usleep 100000
+	done
+	# Nobody reads the disk after a crash: no barriers, no ordering, no regular commits.
+	mount -t ext4 -o noatime,barrier=0,data=writeback,commit=900 /dev/vda /root ||
+		mount -t ext4 -o noatime,barrier=0 /dev/vda /root ||
+		fail "mount the scratch disk cannot be mounted"
+	for dir in proc sys dev run tmp; do
+		[ -d "/root/$dir" ] || mkdir "/root/$dir"
+	done
+	mount -t proc proc /root/proc
+	mount -t sysfs sys /root/sys
+	mount -t devtmpfs dev /root/dev
+	mkdir -p /root/dev/pts /root/dev/shm
+	mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /root/dev/pts
+	mount -t tmpfs -o mode=1777 shm /root/dev/shm
+	mount -t tmpfs -o mode=755 run /root/run
+	mount -t tmpfs -o mode=1777 tmp /root/tmp
+	mkdir /root/run/lock /root/run/edgebake
+	chmod 1777 /root/run/lock
+	ln -sf /proc/self/fd /root/dev/fd
+	ln -sf /proc/self/fd/0 /root/dev/stdin
+	ln -sf /proc/self/fd/1 /root/dev/stdout
+	ln -sf /proc/self/fd/2 /root/dev/stderr
+	[ ! -d /job/steps ] || cp -r /job/steps /root/run/edgebake/
+}
+
+# Programs are covered by bind mounts, which leave nothing behind on the disk.
+cover() {
+	say "step prepare"
+	printf '#!/bin/sh\nexit 0\n' >/root/run/edgebake/noop
+	printf '#!/bin/sh\nexit 101\n' >/root/run/edgebake/policy-rc.d
+	chmod 755 /root/run/edgebake/noop /root/run/edgebake/policy-rc.d
+	while read -r program; do
+		[ -f "/root$program" ] || continue
+		mount --bind /root/run/edgebake/noop "/root$program" || fail "prepare covering $program"
+	done </job/noop
+	policy_time=
+	if [ ! -e /root/usr/sbin/policy-rc.d ]; then
+		mkdir -p /root/usr/sbin
+		policy_time=$(stat -c %Y /root/usr/sbin)
+		: >/root/usr/sbin/policy-rc.d
+	fi
+	mount --bind /root/run/edgebake/policy-rc.d /root/usr/sbin/policy-rc.d || fail "prepare covering policy-rc.d"
+}
+
+inside() {
+	env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+		HOME=/root TERM=dumb LC_ALL=C LANG=C DEBIAN_FRONTEND=noninteractive \
+		DEBCONF_NONINTERACTIVE_SEEN=true SOURCE_DATE_EPOCH="$EPOCH" \
+		SYSTEMD_OFFLINE=1 SYSTEMD_IN_CHROOT=1 "$@" </dev/null
+}
+
+# dpkg's status lines and its scripts' output share the console, so that they stay in order.
+run_dpkg() {
+	inside chroot /root dpkg --force-unsafe-io --force-confnew --abort-after=1 --status-fd 3 "$@" 3>/dev/console
+}
+
+configure_now() {
+	for package in "$@"; do
+		# shellcheck disable=SC2016
+		state=$(inside chroot /root dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)
+		[ "$state" = unpacked ] || continue
+		say "package $package configure"
+		run_dpkg --force-depends --no-triggers --configure "$package" || fail "configure $package"
+	done
+}
+
+# preinst PACKAGE ARCHITECTURE VERSION PATH CONFIGURE-FIRST
+preinst() {
+	if [ "$5" != - ]; then
+		# Package names hold no blanks or patterns.
+		# shellcheck disable=SC2046
+		configure_now $(echo "$5" | tr ',' ' ')
+	fi
+	[ -f "/root$4" ] || fail "preinst $1: there is no $4"
+	say "package $1 preinst"
+	inside chroot /root env DPKG_MAINTSCRIPT_PACKAGE="$1" DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT=1 \
+		DPKG_MAINTSCRIPT_ARCH="$2" DPKG_MAINTSCRIPT_NAME=preinst DPKG_MAINTSCRIPT_DEBUG=0 \
+		DPKG_RUNNING_VERSION="$DPKG_VERSION" DPKG_ADMINDIR=/var/lib/dpkg DPKG_ROOT='' \
+		DPKG_FORCE=unsafe-io,confnew "$4" install
+	code=$?
+	[ "$code" -eq 0 ] || fail "script $1 preinst $code"
+}
+
+run_preinsts() {
+	DPKG_VERSION=$(inside chroot /root dpkg-query --version | sed -n '1s/.*version \([^ ]*\).*/\1/p')
+	# The essential base first: its preinst scripts, then its configuration.
+	while read -r package; do
+		while read -r name arch version path before; do
+			[ "$name" != "$package" ] || preinst "$name" "$arch" "$version" "$path" "$before"
+		done </job/preinst
+		configure_now "$package"
+	done </job/first
+	while read -r name arch version path before; do
+		grep -qxF "$name" /job/first || preinst "$name" "$arch" "$version" "$path" "$before"
+	done </job/preinst
+}
+
+configure() {
+	say "step configure"
+	run_dpkg --configure -a || fail "configure -a"
+	# shellcheck disable=SC2016
+	if inside chroot /root dpkg-query -W -f '${db:Status-Status}\n' | grep -q triggers-; then
+		say "step triggers"
+		run_dpkg --triggers-only -a || fail "configure triggers"
+	fi
+	say "step audit"
+	audit=$(inside chroot /root dpkg --audit 2>&1)
+	if [ -n "$audit" ]; then
+		echo "$audit"
+		fail "audit dpkg --audit is not silent"
+	fi
+}
+
+run_steps() {
+	[ -d /job/steps ] || return 0
+	for step in /job/steps/*; do
+		name=${step##*/}
+		say "package $name step"
+		inside chroot /root /bin/sh -e "/run/edgebake/steps/$name"
+		code=$?
+		[ "$code" -eq 0 ] || fail "script $name step $code"
+	done
+}
+
+kill_left_over() {
+	for process in /proc/[0-9]*; do
+		case $(readlink "$process/root" 2>/dev/null) in
+		/root*) kill -9 "${process#/proc/}" ;;
+		esac
+	done
+}
+
+# release takes the disk's mounts away, so that the file system is clean.
+release() {
+	say "step release"
+	kill_left_over
+	tac /proc/mounts | while read -r _ target _; do
+		case $target in
+		/root/*) umount "$target" || umount -l "$target" ;;
+		esac
+	done
+	if [ -n "$policy_time" ]; then
+		rm -f /root/usr/sbin/policy-rc.d
+		touch -d "@$policy_time" /root/usr/sbin
+	fi
+	sync
+	if umount /root; then
+		say "clean"
+	else
+		mount -o remount,ro /root && say "clean"
+	fi
+}
+
+policy_time=
+start
+mount_scratch
+cover
+run_preinsts
+configure
+run_steps
+release
+say "done"
+end
