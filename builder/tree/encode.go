@@ -87,6 +87,9 @@ func mapNames(xattrs []Xattr, f func(string) string) []Xattr {
 	return out
 }
 
+// EscapeName writes a name as Encode does, for other files of JSON.
+func EscapeName(name string) string { return escape(name) }
+
 func escape(s string) string {
 	if utf8.ValidString(s) && !strings.Contains(s, `\`) {
 		return s
