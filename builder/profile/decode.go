@@ -12,6 +12,8 @@ import (
 type decoder struct {
 	faults  []Fault
 	origins map[string]Origin
+	// known are the faults of variables: a value without its variable is not reported again.
+	known []Fault
 	// partial leaves out faults about what is missing (abstract profiles).
 	partial bool
 }
@@ -41,6 +43,9 @@ func fieldsOf(t reflect.Type) []field {
 }
 
 func (d *decoder) add(at Origin, path, suggestion, format string, args ...any) {
+	if reported(d.known, path) {
+		return
+	}
 	d.faults = append(d.faults, Fault{
 		File: at.File, Line: at.Line, Column: at.Column,
 		Path: path, Message: fmt.Sprintf(format, args...), Suggestion: suggestion,
@@ -175,6 +180,14 @@ func (d *decoder) decodeString(n *node, v reflect.Value, path string, enum []str
 	if len(enum) > 0 && !slices.Contains(enum, n.text) {
 		d.add(n.origin, path, nearest(n.text, enum), "%s is %q, which is unknown; known: %s", path, n.text, strings.Join(enum, ", "))
 	}
+}
+
+// reported says whether the value at path, or one around it, has a fault already.
+func reported(known []Fault, path string) bool {
+	return slices.ContainsFunc(known, func(f Fault) bool {
+		rest, ok := strings.CutPrefix(path, f.Path)
+		return ok && f.Path != "" && (rest == "" || rest[0] == '.' || rest[0] == '[')
+	})
 }
 
 func join(path, key string) string {

@@ -69,6 +69,8 @@ type loader struct {
 	texts   map[string][]string // lines of each file, for excerpts
 	laid    map[string]bool
 	sources []string
+	// broken is set when a file could not be read as a whole: what is missing says nothing then.
+	broken bool
 	// builtinFile has the displayed names of files that are compiled in.
 	builtinFile map[string]bool
 }
@@ -130,6 +132,7 @@ func (l *loader) read(ctx context.Context, p place, chain []string, asked Origin
 	l.texts[name] = strings.Split(string(content), "\n")
 	own, faults := parse(name, content)
 	l.faults = append(l.faults, faults...)
+	l.broken = l.broken || len(own.entries) == 0
 	parents, err := l.readParents(ctx, p, own, append(chain, name))
 	l.sources = append(l.sources, name)
 	if parents == nil {
@@ -155,7 +158,7 @@ func (l *loader) missing(p place, asked Origin, err error) error {
 	if asked.File == "" {
 		f.File, f.Path = "profile", ""
 	}
-	l.faults = append(l.faults, f)
+	l.faults, l.broken = append(l.faults, f), true
 	return nil
 }
 
@@ -196,6 +199,7 @@ func (l *loader) cyclic(chain []string, parent place, item *node) bool {
 	if i < 0 {
 		return false
 	}
+	l.broken = true
 	l.faults = append(l.faults, Fault{
 		File: item.origin.File, Line: item.origin.Line, Column: item.origin.Column, Path: "extends",
 		Message: "profiles extend each other in a circle: " + strings.Join(append(slices.Clone(chain[i:]), parent.String()), " -> "),
@@ -210,7 +214,10 @@ func (l *loader) effective(root *node) Loaded {
 	values.replace(root, "")
 	l.faults = append(l.faults, values.faults...)
 	abstract := root.get("abstract")
-	d := &decoder{origins: map[string]Origin{}, partial: abstract != nil && abstract.text == "true"}
+	d := &decoder{
+		origins: map[string]Origin{}, known: values.faults,
+		partial: l.broken || abstract != nil && abstract.text == "true",
+	}
 	dedupe(root)
 	d.decode(root, reflect.ValueOf(&out.Profile).Elem(), "", nil)
 	for name := range values.set {
@@ -220,7 +227,7 @@ func (l *loader) effective(root *node) Loaded {
 	out.Origins = d.origins
 	setDefaults(&out.Profile, d.origins)
 	l.faults = append(l.faults, d.faults...)
-	v := &validator{origins: d.origins, partial: d.partial, known: d.faults}
+	v := &validator{origins: d.origins, partial: d.partial, known: append(values.faults, d.faults...)}
 	v.profile(out.Profile)
 	l.faults = append(l.faults, v.faults...)
 	l.readNamed(&out)

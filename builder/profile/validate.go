@@ -3,7 +3,6 @@ package profile
 import (
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 )
 
@@ -17,7 +16,7 @@ type validator struct {
 }
 
 func (v *validator) add(path, format string, args ...any) {
-	if slices.ContainsFunc(v.known, func(f Fault) bool { return f.Path == path }) {
+	if reported(v.known, path) {
 		return
 	}
 	at := v.origin(path)

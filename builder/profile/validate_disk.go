@@ -21,7 +21,7 @@ func (v *validator) boot(p Profile) {
 		v.missing("boot.loader", "raspberrypi, grub-efi or none")
 	}
 	if p.Boot.Kernel == "" {
-		v.missing("boot.kernel", "the package that brings the kernel: linux-image-"+p.Arch)
+		v.missing("boot.kernel", "the package that brings the kernel, linux-image-arm64 for instance")
 	}
 	if p.Boot.Loader == "raspberrypi" && p.Arch == "amd64" {
 		v.add("boot.loader", "a Raspberry Pi is arm64, and arch is %s", p.Arch)

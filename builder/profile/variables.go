@@ -7,6 +7,9 @@ import (
 	"strings"
 )
 
+// maxText ends variables that double each other; no value of a profile is nearly as long.
+const maxText = 64 << 10
+
 // variables are the strings that ${name} stands for.
 type variables struct {
 	nodes  map[string]*node
@@ -84,6 +87,10 @@ func (v *variables) expand(text string, at Origin, path string) string {
 		i := strings.Index(text, "${")
 		if i < 0 {
 			return b.String() + text
+		}
+		if b.Len() > maxText {
+			v.add(at, path, "", "%s: is longer than %d bytes with its variables", path, maxText)
+			return ""
 		}
 		if i > 0 && text[i-1] == '$' {
 			b.WriteString(text[:i-1] + "${")

@@ -1,0 +1,64 @@
+package overlays_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/edgebake/edgebake/overlays"
+)
+
+func TestBuiltinOverlays(t *testing.T) {
+	names, err := overlays.Names(overlays.Builtin())
+	if err != nil || len(names) != 3 {
+		t.Fatal(names, err)
+	}
+	for _, name := range names {
+		o, err := overlays.Load(overlays.Builtin(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkBuiltin(t, o)
+	}
+}
+
+func checkBuiltin(t *testing.T, o overlays.Overlay) {
+	t.Helper()
+	if o.Summary == "" {
+		t.Errorf("%s has no summary", o.Name)
+	}
+	for _, f := range o.Files {
+		text := string(f.Content)
+		// ds-identify's shell reads the list only when it is one line.
+		if strings.Contains(text, "datasource_list") && !strings.Contains(text, "None ]\n") {
+			t.Errorf("%s: datasource_list is not on one line", f.Path)
+		}
+		if strings.HasSuffix(f.Path, ".conflist") && !json.Valid(f.Content) {
+			t.Errorf("%s is no JSON", f.Path)
+		}
+		if f.Path == "/etc/default/raspi-extra-cmdline" && strings.Count(text, "\n") != 1 {
+			t.Errorf("%s must be one line without comments", f.Path)
+		}
+		if !f.Dir && f.Target == "" && !strings.HasSuffix(text, "\n") {
+			t.Errorf("%s does not end in a line break", f.Path)
+		}
+	}
+}
+
+func TestFaults(t *testing.T) {
+	file := &fstest.MapFile{Data: []byte("x\n")}
+	for want, description := range map[string]string{
+		`rule "/etc/b" matches no file`:    "rules: [{path: /etc/b, mode: \"0600\"}]",
+		`mode "0888" is not octal`:         "rules: [{path: /etc/a, mode: \"0888\"}]",
+		`owner "nobody" is not USER:GROUP`: "rules: [{path: /etc/a, owner: nobody}]",
+		`unknown field "rulez"`:            "rulez: []",
+		`has a file of that path`:          "links: {/etc/a: b}",
+		`write an absolute path`:           "links: {etc/b: b}",
+	} {
+		fsys := fstest.MapFS{"o/etc/a": file, "o.yaml": {Data: []byte(description)}}
+		if _, err := overlays.Load(fsys, "o"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s gives %v, not %q", description, err, want)
+		}
+	}
+}
