@@ -141,7 +141,7 @@ func AptURLs(profileURL string, sources []HostSource) []string {
 	return append(out, profileURL)
 }
 
-// archiveOf splits http://deb.debian.org/debian/pool/x into "debian" and "/pool/x".
+// archiveOf splits http://ftp.debian.org/debian/pool/x into "debian" and "/pool/x".
 func archiveOf(raw string) (archive, rest string, ok bool) {
 	u, err := url.Parse(raw)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") {
