@@ -18,7 +18,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/edgebake/edgebake/builder/cas"
+	"github.com/edgebake/edgebake/builder/disk"
+	"github.com/edgebake/edgebake/builder/fetch"
 	"github.com/edgebake/edgebake/builder/guest/vm"
+	"github.com/edgebake/edgebake/builder/lock"
 	"github.com/edgebake/edgebake/builder/profile"
 )
 
@@ -100,6 +103,11 @@ func outcome(err error) (code int, hint string) {
 		inUse    *cas.InUseError
 		verdict  *verdictError
 		noQEMU   *vm.MissingQEMUError
+		stale    *lock.StaleError
+		unlocked *lock.MissingError
+		gone     *fetch.NotFoundError
+		offline  *fetch.OfflineError
+		small    *disk.SizeError
 	)
 	switch {
 	case err == nil:
@@ -110,12 +118,22 @@ func outcome(err error) (code int, hint string) {
 		return exitUsage, "see: edgebake COMMAND --help"
 	case errors.As(err, &faults):
 		return exitUsage, "correct the profile, then: edgebake validate " + faults.Name
+	case errors.As(err, &stale):
+		return exitStale, "edgebake lock " + stale.Profile
+	case errors.As(err, &unlocked):
+		return exitStale, "edgebake lock " + unlocked.Profile
 	case errors.As(err, &mismatch):
 		return exitUnverified, "nothing of it was kept: try again, or another mirror (--mirror PREFIX=URL); if the archive changed: edgebake lock PROFILE"
 	case errors.As(err, &verdict):
 		return exitVerdict, "the console log says more"
 	case errors.As(err, &inUse):
 		return exitFailed, "wait for the other edgebake to end, or use another store (--store DIR)"
+	case errors.As(err, &gone):
+		return exitFailed, "if the archive dropped it: edgebake lock PROFILE pins what the archive has now"
+	case errors.As(err, &offline):
+		return exitFailed, "run edgebake fetch PROFILE once without --offline"
+	case errors.As(err, &small):
+		return exitFailed, "raise disk.size or the partition's size in the profile, then: edgebake lock PROFILE"
 	case errors.As(err, &noQEMU):
 		return exitFailed, "then run the same command again; edgebake doctor shows what else is missing"
 	}

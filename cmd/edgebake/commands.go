@@ -5,6 +5,14 @@ import "github.com/spf13/cobra"
 // commands lists all commands in the order of a newcomer's way.
 func commands(env *environment) []*cobra.Command {
 	return []*cobra.Command{
+		newProfiles(env),
+		newValidate(env),
+		newShow(env),
+		newLock(env),
+		newFetch(env),
+		newBoot(env),
+		newInspect(env),
+		newDiff(env),
 		newDoctor(env),
 		newGC(env),
 		newVersion(env),

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/edgebake/edgebake/builder/cas"
+	"github.com/edgebake/edgebake/builder/profile"
 	"github.com/edgebake/edgebake/builder/progress"
 )
 
@@ -24,7 +25,6 @@ type environment struct {
 	getenv         func(string) string
 	settings       settings
 	reporter       progress.Reporter
-	closeReporter  func()
 }
 
 // settings are the global flags, after the environment and the configuration file were put below them.
@@ -106,6 +106,9 @@ func (env *environment) prepare(cmd *cobra.Command) error {
 	if !cmd.Flags().Changed("offline") {
 		s.offline, err = boolean("EDGEBAKE_OFFLINE", env.getenv("EDGEBAKE_OFFLINE"), file.Offline)
 	}
+	env.reporter = progress.New(env.stderr, progress.Options{
+		JSON: s.json, Quiet: s.quiet, Verbose: s.verbose, Terminal: isTerminal(env.stderr),
+	})
 	return err
 }
 
@@ -154,8 +157,8 @@ func (env *environment) readConfig() (configFile, error) {
 
 // close ends the reporter.
 func (env *environment) close() {
-	if env.closeReporter != nil {
-		env.closeReporter()
+	if env.reporter != nil {
+		_ = progress.Close(env.reporter) // what it could not draw is lost either way
 	}
 }
 
@@ -171,6 +174,17 @@ func (env *environment) printJSON(v any) error {
 		return fmt.Errorf("writing result: %w", err)
 	}
 	return nil
+}
+
+// faults prints the faults of a profile as the result when JSON is asked for.
+func (env *environment) faults(err error) error {
+	var faults *profile.FaultsError
+	if env.settings.json && errors.As(err, &faults) {
+		if err := env.printJSON(faults); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // long makes a command's long help from its text, an example and the exit codes.

@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -27,6 +30,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Condition: lacks,
 	})
 }
 
@@ -46,4 +50,17 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if got != args[0] {
 		ts.Fatalf("exit code is %s, want %s", got, args[0])
 	}
+}
+
+// lacks is the condition [lacks:TOOL]. Where CI=true a missing tool is a fault, as for oracle.Need.
+func lacks(condition string) (bool, error) {
+	tool, ok := strings.CutPrefix(condition, "lacks:")
+	if !ok {
+		return false, fmt.Errorf("unknown condition %q", condition)
+	}
+	_, err := exec.LookPath(tool)
+	if err != nil && os.Getenv("CI") == "true" {
+		return true, fmt.Errorf("%s is missing: make setup installs it", tool)
+	}
+	return err != nil, nil
 }

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/edgebake/edgebake/builder/guest/vm"
+	"github.com/edgebake/edgebake/builder/image"
+	"github.com/edgebake/edgebake/builder/progress"
+	"github.com/edgebake/edgebake/builder/verify"
+)
+
+type bootOptions struct {
+	check   bool
+	machine string
+	ssh     bool
+	port    int
+	timeout time.Duration
+	checks  []string
+	out     string
+}
+
+func newBoot(env *environment) *cobra.Command {
+	var o bootOptions
+	cmd := &cobra.Command{
+		Use: "boot IMAGE", Short: "boot an image in QEMU as its board would", Args: exactly(1, "an IMAGE"),
+		Long: long("boot starts an image on a throw-away overlay: arm64 with the kernel, initrd, device tree and command line of\n"+
+			"the image's own FAT, amd64 by UEFI. The image itself is only read. With --check it gives the image a test\n"+
+			"seed, runs checks inside and writes verdict.json, verdict.xml (JUnit) and console.log into -o DIR; without\n"+
+			"it the terminal is the console (power the machine off, or press Ctrl-C, to end).",
+			"edgebake boot out/edge.img --check\nedgebake boot out/edge.img --ssh --port 2222"),
+		RunE: func(cmd *cobra.Command, args []string) error { return runBoot(cmd.Context(), env, o, args[0]) },
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.check, "check", false, "run checks inside and print the verdict; exit with 5 when it is negative")
+	f.StringVar(&o.machine, "machine", "", "virt, raspi3b, raspi4b or q35 (default: virt for arm64, q35 for amd64)")
+	f.BoolVar(&o.ssh, "ssh", false, "forward a port of this host to the machine's SSH")
+	f.IntVar(&o.port, "port", 2222, "the port that --ssh forwards")
+	f.DurationVar(&o.timeout, "timeout", 0, "end the machine after this time (default: 20m with --check, none without)")
+	f.StringSliceVar(&o.checks, "checks", nil, "checks to run with --check (default: all)")
+	f.StringVarP(&o.out, "output", "o", "", "directory of the verdict and the console log (default: beside the image)")
+	return cmd
+}
+
+func runBoot(ctx context.Context, env *environment, o bootOptions, path string) error {
+	arch, err := archOf(path, o.machine)
+	if err != nil {
+		return err
+	}
+	work, err := os.MkdirTemp("", "edgebake-boot-")
+	if err != nil {
+		return fmt.Errorf("making work directory: %w", err)
+	}
+	defer os.RemoveAll(work)
+	plan := verify.Options{Arch: arch, Board: o.machine, WorkDir: work}
+	if o.ssh {
+		plan.SSHPort = o.port
+	}
+	if o.check {
+		checks := o.checks
+		if len(checks) == 0 {
+			checks = verify.AllChecks()
+		}
+		out := firstSet(o.out, filepath.Dir(path))
+		return env.judge(ctx, path, out, verify.CheckOptions{Options: plan, Checks: checks, Limit: o.timeout})
+	}
+	return env.console(ctx, path, plan, o)
+}
+
+// archOf knows the architecture by the machine, otherwise by the way the image boots.
+func archOf(path, machine string) (string, error) {
+	switch machine {
+	case "virt", "raspi3b", "raspi4b":
+		return "arm64", nil
+	case "q35":
+		return "amd64", nil
+	case "":
+	default:
+		return "", usagef("--machine %q is none of virt, raspi3b, raspi4b and q35", machine)
+	}
+	img, err := image.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer img.Close()
+	for _, p := range img.Partitions() {
+		if p.Type == "esp" {
+			return "amd64", nil
+		}
+	}
+	return "arm64", nil
+}
+
+// judge boots the image, checks it, and puts verdict.json, verdict.xml and console.log into dir.
+func (env *environment) judge(ctx context.Context, path, dir string, o verify.CheckOptions) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("writing verdict: %w", err)
+	}
+	log, err := os.Create(filepath.Join(dir, "console.log"))
+	if err != nil {
+		return fmt.Errorf("writing console log: %w", err)
+	}
+	defer log.Close()
+	o.Log = log
+	done := env.reporter.Stage("boot")
+	verdict, err := verify.Check(ctx, path, o)
+	done(stageOutcome(verdict, err))
+	if err != nil {
+		return err
+	}
+	if err := writeVerdict(dir, verdict); err != nil {
+		return err
+	}
+	if env.settings.json {
+		err = env.printJSON(verdict)
+	} else {
+		_, err = fmt.Fprintln(env.stdout, strings.TrimRight(verdict.String(), "\n"))
+	}
+	if err == nil && !verdict.OK {
+		return &verdictError{fmt.Sprintf("checking %s: %s (console: %s)", path, verdict.Reason, log.Name())}
+	}
+	return err
+}
+
+func writeVerdict(dir string, v verify.Verdict) error {
+	asJSON, err := v.JSON()
+	if err != nil {
+		return err
+	}
+	asJUnit, err := v.JUnit()
+	if err != nil {
+		return err
+	}
+	for name, content := range map[string][]byte{"verdict.json": asJSON, "verdict.xml": asJUnit} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
+			return fmt.Errorf("writing verdict: %w", err)
+		}
+	}
+	return nil
+}
+
+// console connects the terminal with the machine's first serial port.
+func (env *environment) console(ctx context.Context, path string, plan verify.Options, o bootOptions) error {
+	planned, err := verify.Plan(ctx, path, plan)
+	if err != nil {
+		return err
+	}
+	if o.ssh {
+		env.reporter.Note("when it is up: ssh -p %d USER@127.0.0.1", o.port)
+	}
+	restore := rawTerminal(env.stdin)
+	defer restore()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	machine, err := vm.Start(ctx, planned.Machine, vm.Options{Console: env.stdout, Input: env.stdin, Timeout: o.timeout})
+	if err != nil {
+		return err
+	}
+	return machine.Wait()
+}
+
+// rawTerminal hands every key to the machine, apart from those that make signals.
+func rawTerminal(stdin io.Reader) (restore func()) {
+	f, ok := stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return func() {}
+	}
+	state, err := cbreak(int(f.Fd()))
+	if err != nil {
+		return func() {}
+	}
+	return func() { _ = term.Restore(int(f.Fd()), state) } // nothing can be done about a terminal that is gone
+}
+
+// stageOutcome says in the report how the boot ended.
+func stageOutcome(v verify.Verdict, err error) progress.Outcome {
+	o := progress.Outcome{Err: err}
+	if err == nil {
+		o.Note = "verdict: good"
+		if !v.OK {
+			o.Note = "verdict: " + v.Reason
+		}
+	}
+	return o
+}

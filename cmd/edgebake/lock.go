@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/edgebake/edgebake/builder/component"
+	"github.com/edgebake/edgebake/builder/lock"
+	"github.com/edgebake/edgebake/builder/profile"
+	"github.com/edgebake/edgebake/profiles"
+)
+
+type lockOptions struct {
+	set    setFlag
+	check  bool
+	update []string
+	out    string
+}
+
+func newLock(env *environment) *cobra.Command {
+	var o lockOptions
+	cmd := &cobra.Command{
+		Use: "lock PROFILE", Short: "pin every input of a profile", Args: exactly(1, "a PROFILE"),
+		Long: long("lock asks the archives what the profile's packages are now and writes NAME.lock.json with the size and\n"+
+			"SHA-256 of every input: beside the profile's file, or into the current directory for a built-in one.\n"+
+			"With --check it only says whether the lock still belongs to the profile. With --update it takes new\n"+
+			"versions of the named packages and keeps all others where the archives still have them.",
+			"edgebake lock my-node.yaml\nedgebake lock my-node.yaml --check\nedgebake lock my-node.yaml --update openssh-server"),
+		ValidArgsFunction: completeProfile,
+		RunE:              func(cmd *cobra.Command, args []string) error { return runLock(cmd.Context(), env, o, args[0]) },
+	}
+	o.set.add(cmd)
+	cmd.Flags().BoolVar(&o.check, "check", false, "exit with 4 when the lock is stale or missing; change nothing")
+	cmd.Flags().StringArrayVar(&o.update, "update", nil, "take the new version of this package alone (repeatable)")
+	cmd.Flags().StringVarP(&o.out, "output", "o", "", "directory of the lock")
+	cmd.MarkFlagsMutuallyExclusive("check", "update")
+	return cmd
+}
+
+func runLock(ctx context.Context, env *environment, o lockOptions, name string) error {
+	l, err := o.set.load(ctx, name)
+	if err != nil {
+		return env.faults(err)
+	}
+	dir := o.out
+	if dir == "" {
+		dir = lockDir(name)
+	}
+	path := filepath.Join(dir, l.Profile.Name+lock.Extension)
+	if o.check {
+		return runLockCheck(env, l, path)
+	}
+	pinned, err := resolve(ctx, env, l, path, o.update)
+	if err != nil {
+		return err
+	}
+	if path, err = pinned.Write(dir); err != nil {
+		return err
+	}
+	if env.settings.json {
+		return env.printJSON(map[string]any{"path": path, "packages": len(pinned.Packages), "components": len(pinned.Components)})
+	}
+	fmt.Fprintf(env.stdout, "%s: %d packages, %d components\n", path, len(pinned.Packages), len(pinned.Components))
+	return nil
+}
+
+func runLockCheck(env *environment, l profile.Loaded, path string) error {
+	pinned, err := readLock(l, path)
+	if err != nil {
+		return err
+	}
+	now, err := profile.Digest(l)
+	if err != nil {
+		return err
+	}
+	if err := pinned.CheckProfile(now); err != nil {
+		return err
+	}
+	if env.settings.json {
+		return env.printJSON(map[string]any{"path": path, "fresh": true})
+	}
+	fmt.Fprintf(env.stdout, "%s belongs to the profile as it is\n", path)
+	return nil
+}
+
+// resolve makes a new lock. With packages to update it keeps the others of the lock at path.
+func resolve(ctx context.Context, env *environment, l profile.Loaded, path string, update []string) (lock.Lock, error) {
+	digest, err := profile.Digest(l)
+	if err != nil {
+		return lock.Lock{}, err
+	}
+	in := lock.Inputs{Profile: l.Profile, ProfileDigest: digest, Keyrings: l.Keyrings, Now: time.Now(), Update: update}
+	if len(update) > 0 {
+		old, err := readLock(l, path)
+		if err != nil {
+			return lock.Lock{}, err
+		}
+		in.Keep = old.Packages
+	}
+	if in.Store, err = env.openStore(); err != nil {
+		return lock.Lock{}, err
+	}
+	release, err := in.Store.Hold(ctx)
+	if err != nil {
+		return lock.Lock{}, err
+	}
+	defer release()
+	if in.Client, err = env.newClient(in.Store, 0); err != nil {
+		return lock.Lock{}, err
+	}
+	builder := component.Go{Offline: env.settings.offline}
+	for _, c := range l.Profile.Components {
+		pin, err := builder.Resolve(ctx, c)
+		if err != nil {
+			return lock.Lock{}, err
+		}
+		in.Components = append(in.Components, pin)
+	}
+	return lock.Resolve(ctx, in)
+}
+
+// isPath tells a profile's path from a built-in name, as profile.Options does.
+func isPath(name string) bool {
+	return strings.ContainsRune(name, '/') || strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml")
+}
+
+// lockDir is where the lock of a profile is by default.
+func lockDir(name string) string {
+	if isPath(name) {
+		return filepath.Dir(name)
+	}
+	return "."
+}
+
+// findLock reads the lock of a profile: the file that was named, otherwise the one in lockDir,
+// otherwise for a built-in profile the one that is compiled in.
+func findLock(l profile.Loaded, name, file string) (lock.Lock, error) {
+	if file != "" {
+		return readLock(l, file)
+	}
+	path := filepath.Join(lockDir(name), l.Profile.Name+lock.Extension)
+	pinned, err := readLock(l, path)
+	var missing *lock.MissingError
+	if !errors.As(err, &missing) || isPath(name) {
+		return pinned, err
+	}
+	text, builtinErr := fs.ReadFile(profiles.Builtin(), l.Profile.Name+lock.Extension)
+	if builtinErr != nil {
+		return lock.Lock{}, err
+	}
+	return lock.Parse("built-in "+l.Profile.Name, text)
+}
+
+func readLock(l profile.Loaded, path string) (lock.Lock, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return lock.Lock{}, &lock.MissingError{Profile: l.Profile.Name, Path: path}
+	}
+	if err != nil {
+		return lock.Lock{}, fmt.Errorf("reading lock of %s: %w", l.Profile.Name, err)
+	}
+	return lock.Parse(path, text)
+}
