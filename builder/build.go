@@ -1,0 +1,135 @@
+// Package builder bakes images.
+//
+// Build is the whole way from a lock to a verified image, in numbered stages that pass values. A
+// stage whose key (the digest of its name, version and inputs) is in the store is skipped and says so.
+package builder
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/edgebake/edgebake/builder/artifact"
+	"github.com/edgebake/edgebake/builder/cas"
+	"github.com/edgebake/edgebake/builder/fetch"
+	"github.com/edgebake/edgebake/builder/lock"
+	"github.com/edgebake/edgebake/builder/profile"
+	"github.com/edgebake/edgebake/builder/progress"
+	"github.com/edgebake/edgebake/builder/tree"
+)
+
+// Config is what a bake works with.
+type Config struct {
+	Profile profile.Loaded
+	Lock    lock.Lock
+	Store   *cas.Store
+	Client  *fetch.Client
+	// Out is the directory of the artifacts.
+	Out string
+	// Jobs is the number of cores to use.
+	Jobs    int
+	Offline bool
+	Report  progress.Reporter
+	// Version of edgebake, for the manifest.
+	Version string
+}
+
+// Result is what a bake made.
+type Result struct {
+	// Image is the path of the raw image, Digest its SHA-256.
+	Image  string     `json:"image"`
+	Digest cas.Digest `json:"digest"`
+	// Manifest, Sums and Console are paths beside it.
+	Manifest string     `json:"manifest"`
+	Sums     string     `json:"sums"`
+	Console  string     `json:"console,omitempty"`
+	Lock     cas.Digest `json:"lock"`
+}
+
+// Build bakes the image that the lock describes.
+func Build(ctx context.Context, c Config) (Result, error) {
+	// 1. The lock must belong to the profile as it is.
+	if err := c.checkLock(); err != nil {
+		return Result{}, err
+	}
+	release, err := c.Store.Hold(ctx) // gc of another process leaves our blobs alone
+	if err != nil {
+		return Result{}, err
+	}
+	defer release()
+	src := tree.NewReader(c.Store)
+	defer src.Close()
+
+	// 2. Every input, verified, in the store.
+	if err := stage(c, "fetch", func() (progress.Outcome, error) { return c.fetch(ctx) }); err != nil {
+		return Result{}, err
+	}
+	// 3. The packages, unpacked in process.
+	packages, err := stageValue(c, "unpack", func() (packages, progress.Outcome, error) { return c.unpack(ctx, src) })
+	if err != nil {
+		return Result{}, err
+	}
+	// 4. Their own scripts, run in the guest.
+	configured, err := stageValue(c, "configure", func() (configured, progress.Outcome, error) { return c.configure(ctx, packages, src) })
+	if err != nil {
+		return Result{}, err
+	}
+	// 5. What is not a package.
+	components, err := stageValue(c, "components", func() ([]tree.Layer, progress.Outcome, error) { return c.components(ctx) })
+	if err != nil {
+		return Result{}, err
+	}
+	// 6. One root file system: packages, components, overlays, settings.
+	root, err := stageValue(c, "merge", func() (tree.Tree, progress.Outcome, error) { return c.merge(configured.root, components, src) })
+	if err != nil {
+		return Result{}, err
+	}
+	// 7. The files that start it.
+	bootable, err := stageValue(c, "boot files", func() (tree.Tree, progress.Outcome, error) { return c.bootFiles(root, configured, src) })
+	if err != nil {
+		return Result{}, err
+	}
+	// 8. Partitions and file systems.
+	disk, err := stageValue(c, "disk", func() (assembled, progress.Outcome, error) { return c.assemble(ctx, bootable, src) })
+	if err != nil {
+		return Result{}, err
+	}
+	// 9. What leaves: manifest and sums beside the image.
+	manifest, err := stageValue(c, "artifacts", func() (artifact.Manifest, progress.Outcome, error) { return c.artifacts(ctx, disk, src) })
+	if err != nil {
+		return Result{}, err
+	}
+	return c.result(disk, configured, manifest)
+}
+
+func (c Config) checkLock() error {
+	now, err := profile.Digest(c.Profile)
+	if err != nil {
+		return err
+	}
+	if c.Lock.Arch != c.Profile.Profile.Arch {
+		return fmt.Errorf("checking lock of %s: it is for %s and the profile for %s", c.Lock.Profile, c.Lock.Arch, c.Profile.Profile.Arch)
+	}
+	return c.Lock.CheckProfile(now)
+}
+
+// imagePath is where the raw image goes.
+func (c Config) imagePath() string { return filepath.Join(c.Out, c.Profile.Profile.Name+".img") }
+
+// stage reports a step that only has an outcome.
+func stage(c Config, name string, run func() (progress.Outcome, error)) error {
+	_, err := stageValue(c, name, func() (struct{}, progress.Outcome, error) {
+		o, err := run()
+		return struct{}{}, o, err
+	})
+	return err
+}
+
+// stageValue reports a step and passes its value on.
+func stageValue[T any](c Config, name string, run func() (T, progress.Outcome, error)) (T, error) {
+	done := c.Report.Stage(name)
+	value, outcome, err := run()
+	outcome.Err = err
+	done(outcome)
+	return value, err
+}

@@ -1,0 +1,243 @@
+package builder
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/edgebake/edgebake/builder/artifact"
+	"github.com/edgebake/edgebake/builder/boot"
+	"github.com/edgebake/edgebake/builder/cas"
+	"github.com/edgebake/edgebake/builder/component"
+	"github.com/edgebake/edgebake/builder/disk"
+	"github.com/edgebake/edgebake/builder/guest/initramfs"
+	"github.com/edgebake/edgebake/builder/lock"
+	"github.com/edgebake/edgebake/builder/profile"
+	"github.com/edgebake/edgebake/builder/progress"
+	"github.com/edgebake/edgebake/builder/system"
+	"github.com/edgebake/edgebake/builder/tree"
+	"github.com/edgebake/edgebake/overlays"
+)
+
+// assembled is the disk that was written.
+type assembled struct {
+	path string
+	plan disk.Plan
+}
+
+func (c Config) components(ctx context.Context) ([]tree.Layer, progress.Outcome, error) {
+	var layers []tree.Layer
+	outcome := progress.Outcome{Cached: true}
+	goCommand := component.Go{Offline: c.Offline}
+	for _, want := range c.Profile.Profile.Components {
+		pin, ok := componentPin(c.Lock, want.Name)
+		if !ok {
+			return nil, outcome, fmt.Errorf("building component %s: the lock has no such component; lock again", want.Name)
+		}
+		t, cached, err := goCommand.Build(ctx, c.Store, want, pin, c.Lock.Arch, c.Lock.Epoch)
+		if err != nil {
+			return nil, outcome, err
+		}
+		outcome.Cached = outcome.Cached && cached
+		layers = append(layers, tree.Layer{Name: "component " + want.Name, Tree: t})
+	}
+	return layers, outcome, nil
+}
+
+func componentPin(l lock.Lock, name string) (lock.Component, bool) {
+	for _, c := range l.Components {
+		if c.Name == name {
+			return c, true
+		}
+	}
+	return lock.Component{}, false
+}
+
+// merge lays components and overlays over the configured packages and applies the settings.
+func (c Config) merge(root tree.Tree, components []tree.Layer, src *tree.Reader) (tree.Tree, progress.Outcome, error) {
+	layers := append([]tree.Layer{{Name: "packages", Tree: root}}, components...)
+	overlays, err := c.overlays()
+	if err != nil {
+		return tree.Tree{}, progress.Outcome{}, err
+	}
+	merged, err := tree.Merge(append(layers, overlays...)...)
+	if err != nil {
+		return tree.Tree{}, progress.Outcome{}, err
+	}
+	out, err := system.Settings(merged, src, c.Profile.Profile, c.Lock.Epoch)
+	return out, progress.Outcome{Note: fmt.Sprintf("%d files", out.Len())}, err
+}
+
+// bootFiles adds the initrd and what the loader needs. What the packages' own hooks wrote to the
+// boot partition is replaced: they run where no board is.
+func (c Config) bootFiles(root tree.Tree, conf configured, src *tree.Reader) (tree.Tree, progress.Outcome, error) {
+	p := c.Profile.Profile
+	if p.Boot.Loader == "none" {
+		return root, progress.Outcome{Note: "no loader"}, nil
+	}
+	tools, err := tree.Merge(tree.Layer{Name: "tools", Tree: conf.tools}, tree.Layer{Name: "root", Tree: root})
+	if err != nil {
+		return tree.Tree{}, progress.Outcome{}, err
+	}
+	initrd, err := initramfs.ForImage(context.Background(), initramfs.Source{Arch: p.Arch, Tree: tools, Reader: src}, initramfs.Gzip)
+	if err != nil {
+		return tree.Tree{}, progress.Outcome{}, fmt.Errorf("making the initrd: %w", err)
+	}
+	epoch := tree.Time{Sec: c.Lock.Epoch}
+	cfg := boot.Config{Cmdline: p.Boot.Cmdline, RootLabel: rootLabel(p.Disk), ConfigTxt: p.Boot.ConfigTxt, Initrd: initrd, Time: epoch}
+	mount, err := bootMount(p)
+	if err != nil {
+		return tree.Tree{}, progress.Outcome{}, err
+	}
+	files, over, err := loaderFiles(root, src, p.Boot.Loader, cfg)
+	if err != nil {
+		return tree.Tree{}, progress.Outcome{}, err
+	}
+	out, err := graft(root, files, over, mount, epoch)
+	return out, progress.Outcome{Note: fmt.Sprintf("initrd %d KiB", len(initrd)/1024)}, err
+}
+
+func loaderFiles(root tree.Tree, src *tree.Reader, loader string, cfg boot.Config) (tree.Tree, []tree.Entry, error) {
+	if loader == "raspberrypi" {
+		files, err := boot.RaspberryPi(root, src, cfg)
+		return files, nil, err
+	}
+	return boot.GrubEFI(root, src, cfg)
+}
+
+// overlays turns the profile's overlays into layers.
+func (c Config) overlays() ([]tree.Layer, error) {
+	var layers []tree.Layer
+	epoch := tree.Time{Sec: c.Lock.Epoch}
+	for _, o := range c.Profile.Overlays {
+		b := tree.NewBuilder(epoch)
+		for _, f := range o.Files {
+			b.Add(overlayEntry(f, epoch))
+		}
+		layer, err := b.Layer("overlay " + o.Name)
+		if err != nil {
+			return nil, err
+		}
+		layers = append(layers, layer)
+	}
+	return layers, nil
+}
+
+func overlayEntry(f overlays.File, epoch tree.Time) tree.Entry {
+	e := tree.Entry{Path: strings.TrimPrefix(f.Path, "/"), Type: tree.File, Mode: f.Mode, UID: uint32(f.UID), GID: uint32(f.GID), MTime: epoch}
+	switch {
+	case f.Dir:
+		e.Type = tree.Dir
+	case f.Target != "":
+		e.Type, e.Link = tree.Symlink, f.Target
+	default:
+		e.Content = tree.InlineContent(f.Content)
+	}
+	return e
+}
+
+func rootLabel(d profile.Disk) string {
+	for _, part := range d.Partitions {
+		if part.Mount == "/" {
+			return part.Label
+		}
+	}
+	return ""
+}
+
+// bootMount is where the file system that the firmware reads is mounted.
+func bootMount(p profile.Profile) (string, error) {
+	for _, part := range p.Disk.Partitions {
+		if part.FS == "vfat" && len(part.Mount) > 1 {
+			return part.Mount[1:], nil
+		}
+	}
+	return "", fmt.Errorf("making boot files: loader %s needs a vfat partition with a mount point", p.Boot.Loader)
+}
+
+// graft puts files in place of what root has at mount, and lays over over it.
+func graft(root, files tree.Tree, over []tree.Entry, mount string, epoch tree.Time) (tree.Tree, error) {
+	b := tree.NewBuilder(epoch)
+	for _, e := range tree.Without(root, mount).Entries() {
+		b.Add(e)
+	}
+	for _, e := range files.Entries() {
+		if e.Path == "." {
+			e.Path = mount
+		} else {
+			e.Path = mount + "/" + e.Path
+		}
+		b.Add(e)
+	}
+	below, err := b.Tree()
+	if err != nil || len(over) == 0 {
+		return below, err
+	}
+	top := tree.NewBuilder(epoch)
+	for _, e := range over {
+		top.Add(e)
+	}
+	layer, err := top.Layer("boot files")
+	if err != nil {
+		return tree.Tree{}, err
+	}
+	return tree.Merge(tree.Layer{Name: "root", Tree: below}, layer)
+}
+
+func (c Config) assemble(ctx context.Context, root tree.Tree, src *tree.Reader) (assembled, progress.Outcome, error) {
+	id, err := c.Lock.Digest()
+	if err != nil {
+		return assembled{}, progress.Outcome{}, err
+	}
+	var seed [32]byte
+	if _, err := hex.Decode(seed[:], []byte(id)); err != nil {
+		return assembled{}, progress.Outcome{}, err
+	}
+	plan, err := disk.NewPlan(c.Profile.Profile.Disk, root, seed, c.Lock.Epoch)
+	if err != nil {
+		return assembled{}, progress.Outcome{}, err
+	}
+	if err := os.MkdirAll(c.Out, 0o755); err != nil {
+		return assembled{}, progress.Outcome{}, err
+	}
+	path := c.imagePath()
+	err = disk.Assemble(ctx, path, plan, src, c.Report)
+	return assembled{path: path, plan: plan}, progress.Outcome{Note: fmt.Sprintf("%d MiB", plan.Size/mebibyte)}, err
+}
+
+func (c Config) artifacts(ctx context.Context, d assembled, src *tree.Reader) (artifact.Manifest, progress.Outcome, error) {
+	id, err := c.Lock.Digest()
+	if err != nil {
+		return artifact.Manifest{}, progress.Outcome{}, err
+	}
+	m, err := artifact.Write(ctx, artifact.Set{Dir: c.Out, Artifacts: []string{filepath.Base(d.path)}, Plan: d.plan, Lock: c.Lock, LockDigest: id, Reader: src, Report: c.Report})
+	return m, progress.Outcome{}, err
+}
+
+func (c Config) result(d assembled, conf configured, m artifact.Manifest) (Result, error) {
+	id, err := c.Lock.Digest()
+	if err != nil {
+		return Result{}, err
+	}
+	console, err := c.writeConsole(conf.console)
+	return Result{Image: d.path, Digest: m.Artifacts[0].SHA256, Manifest: filepath.Join(c.Out, artifact.ManifestName),
+		Sums: filepath.Join(c.Out, artifact.SumsName), Console: console, Lock: id}, err
+}
+
+func (c Config) writeConsole(log cas.Digest) (string, error) {
+	if log == "" || !c.Store.Has(log) {
+		return "", nil
+	}
+	b, err := c.Store.ReadAll(log, maxConsole)
+	if err != nil {
+		return "", err
+	}
+	path := c.imagePath() + ".configure.log"
+	return path, os.WriteFile(path, normalLog(b), 0o644)
+}
+
+// maxConsole bounds a guest's log: a full configure prints about 200 KiB.
+const maxConsole = 256 << 20

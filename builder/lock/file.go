@@ -1,0 +1,112 @@
+package lock
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/edgebake/edgebake/builder/cas"
+)
+
+// Extension is the end of a lock file's name; the beginning is the profile's name.
+const Extension = ".lock.json"
+
+// maxFile bounds a lock file: one of 1,000 packages has 400 KiB.
+const maxFile = 32 << 20
+
+// StaleError says that a lock doesn't belong to the profile as it is now.
+type StaleError struct {
+	Profile string
+	// Locked and Now are the digests of the profile in the lock and of the profile itself.
+	Locked, Now cas.Digest
+}
+
+func (e *StaleError) Error() string {
+	return fmt.Sprintf("checking lock of %s: the profile has changed since it was locked (%s then, %s now)",
+		e.Profile, e.Locked.Short(), e.Now.Short())
+}
+
+// MissingError says that a profile was never locked.
+type MissingError struct {
+	Profile string
+	Path    string
+}
+
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("reading lock of %s: there is no %s", e.Profile, e.Path)
+}
+
+// Parse reads a lock file's content; name is for messages.
+func Parse(name string, data []byte) (Lock, error) {
+	if len(data) > maxFile {
+		return Lock{}, fmt.Errorf("reading lock %s: it has %d bytes, more than %d", name, len(data), maxFile)
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	var l Lock
+	if err := d.Decode(&l); err != nil {
+		return Lock{}, fmt.Errorf("reading lock %s: %w", name, err)
+	}
+	return l, l.check(name)
+}
+
+func (l Lock) check(name string) error {
+	if l.Version != Version {
+		return fmt.Errorf("reading lock %s: its version is %d and this edgebake reads %d; lock again", name, l.Version, Version)
+	}
+	for _, p := range append(append([]Package{}, l.Packages...), l.Guest...) {
+		if _, err := cas.ParseDigest(string(p.SHA256)); err != nil {
+			return fmt.Errorf("reading lock %s: package %s: %w", name, p.Name, err)
+		}
+		if p.Archive < 0 || p.Archive >= len(l.Archives) {
+			return fmt.Errorf("reading lock %s: package %s names archive %d of %d", name, p.Name, p.Archive, len(l.Archives))
+		}
+	}
+	return nil
+}
+
+// Digest names the lock's content: two locks of one digest give the same image.
+func (l Lock) Digest() (cas.Digest, error) {
+	b, err := json.Marshal(l)
+	return cas.Of(b), err
+}
+
+// Write puts the lock into dir as NAME.lock.json, atomically, and returns the path.
+func (l Lock) Write(dir string) (string, error) {
+	b, err := json.MarshalIndent(l, "", "  ")
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("writing lock of %s: %w", l.Profile, err)
+	}
+	path := filepath.Join(dir, l.Profile+Extension)
+	tmp, err := os.CreateTemp(dir, "."+l.Profile+"-*")
+	if err != nil {
+		return "", fmt.Errorf("writing lock of %s: %w", l.Profile, err)
+	}
+	defer os.Remove(tmp.Name()) // gone already when the rename succeeded
+	if _, err := tmp.Write(append(b, '\n')); err != nil {
+		return "", fmt.Errorf("writing lock %s: %w", path, err)
+	}
+	if err := tmp.Chmod(0o644); err != nil {
+		return "", fmt.Errorf("writing lock %s: %w", path, err)
+	}
+	if err := tmp.Close(); err != nil {
+		return "", fmt.Errorf("writing lock %s: %w", path, err)
+	}
+	if err := os.Rename(tmp.Name(), path); err != nil {
+		return "", fmt.Errorf("writing lock %s: %w", path, err)
+	}
+	return path, nil
+}
+
+// CheckProfile refuses a lock that was made for another state of the profile.
+func (l Lock) CheckProfile(now cas.Digest) error {
+	if l.ProfileDigest != now {
+		return &StaleError{Profile: l.Profile, Locked: l.ProfileDigest, Now: now}
+	}
+	return nil
+}

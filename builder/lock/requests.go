@@ -1,0 +1,41 @@
+package lock
+
+import (
+	"strings"
+	"time"
+
+	"github.com/edgebake/edgebake/builder/cas"
+	"github.com/edgebake/edgebake/builder/fetch"
+)
+
+// Requests are the downloads of a lock: its packages, the guest's and the components' files, each
+// digest once. The URLs of a package are upstream's (the client puts mirrors and the
+// host's own in front), then the distribution's snapshot archive at the date of the lock: archives drop superseded versions.
+func (l Lock) Requests() []fetch.Request {
+	var out []fetch.Request
+	seen := map[cas.Digest]bool{}
+	add := func(r fetch.Request) {
+		if r.Digest != "" && !seen[r.Digest] {
+			seen[r.Digest] = true
+			out = append(out, r)
+		}
+	}
+	for _, list := range [][]Package{l.Packages, l.Guest} {
+		for _, p := range list {
+			add(fetch.Request{Name: p.Name + " " + p.Version, URLs: l.packageURLs(p), Size: p.Size, Digest: p.SHA256})
+		}
+	}
+	for _, c := range l.Components {
+		add(fetch.Request{Name: c.Name, URLs: c.URLs, Size: c.Size, Digest: c.SHA256})
+	}
+	return out
+}
+
+func (l Lock) packageURLs(p Package) []string {
+	a := l.Archives[p.Archive]
+	out := []string{strings.TrimRight(a.URL, "/") + "/" + p.Path}
+	if at, err := time.Parse(time.RFC3339, a.Date); err == nil && a.Snapshot != "" {
+		out = append(out, strings.TrimRight(a.Snapshot, "/")+"/"+at.UTC().Format("20060102T150405Z")+"/"+p.Path)
+	}
+	return out
+}

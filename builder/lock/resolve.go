@@ -1,0 +1,125 @@
+package lock
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/edgebake/edgebake/builder/apt"
+	"github.com/edgebake/edgebake/builder/cas"
+	"github.com/edgebake/edgebake/builder/fetch"
+	"github.com/edgebake/edgebake/builder/profile"
+)
+
+// Inputs are what a lock is resolved from.
+type Inputs struct {
+	Profile       profile.Profile
+	ProfileDigest cas.Digest
+	// Keyrings are the contents of the key files by the source's name.
+	Keyrings map[string][]byte
+	Client   *fetch.Client
+	Store    *cas.Store
+	// Components that are resolved already.
+	Components []Component
+	// Now is compared with the archives' Valid-Until.
+	Now time.Time
+	// Keep are packages of an older lock that stay at their version, unless Update names them.
+	Keep   []Package
+	Update []string
+}
+
+// guestPackages are what the configuring guest needs besides the image's own kernel.
+var guestPackages = [...]string{"busybox-static"}
+
+// Resolve asks the archives what the profile's packages are now, and pins them.
+func Resolve(ctx context.Context, in Inputs) (Lock, error) {
+	sources, archives := sourcesOf(in)
+	universe, err := apt.Load(ctx, in.Client, in.Store, sources, in.Profile.Arch, in.Now)
+	if err != nil {
+		return Lock{}, fmt.Errorf("locking %s: %w", in.Profile.Name, err)
+	}
+	l := Lock{Version: Version, Profile: in.Profile.Name, ProfileDigest: in.ProfileDigest, Arch: in.Profile.Arch,
+		Archives: archives, Components: in.Components}
+	for i, r := range universe.Releases {
+		l.Archives[i].Date, l.Archives[i].Release = r.Date.UTC().Format(time.RFC3339), r.Digest
+		l.Epoch = max(l.Epoch, r.Date.Unix())
+	}
+	if l.Packages, err = solve(universe, request(in, universe)); err != nil {
+		return Lock{}, fmt.Errorf("locking %s: %w", in.Profile.Name, err)
+	}
+	if l.Guest, err = guest(universe, l.Packages); err != nil {
+		return Lock{}, fmt.Errorf("locking the guest of %s: %w", in.Profile.Name, err)
+	}
+	return l, nil
+}
+
+func sourcesOf(in Inputs) ([]apt.Source, []Archive) {
+	var sources []apt.Source
+	var archives []Archive
+	for _, s := range in.Profile.Apt.Sources {
+		for _, suite := range s.Suites {
+			sources = append(sources, apt.Source{Name: s.Name, URLs: []string{s.URL}, Suite: suite, Components: s.Components,
+				Keyring: in.Keyrings[s.Name], Fingerprints: s.Fingerprints, Priority: s.Priority, IgnoreValidUntil: s.IgnoreValidUntil})
+			archives = append(archives, Archive{Source: s.Name, URL: s.URL, Suite: suite, Snapshot: s.Snapshot})
+		}
+	}
+	return sources, archives
+}
+
+// request is what the profile asks the solver for. A package to be kept is asked for at its
+// version, as long as an archive has that.
+func request(in Inputs, u *apt.Universe) apt.Request {
+	p := in.Profile
+	r := apt.Request{Essential: true, Priorities: p.Base.Priorities, Recommends: p.Apt.Recommends}
+	r.Install = append(r.Install, p.Packages...)
+	if p.Boot.Kernel != "" {
+		r.Install = append(r.Install, p.Boot.Kernel)
+	}
+	for _, k := range in.Keep {
+		if !slices.Contains(in.Update, k.Name) && offers(u, k) {
+			r.Install = append(r.Install, k.Name+"="+k.Version)
+		}
+	}
+	return r
+}
+
+func offers(u *apt.Universe, k Package) bool {
+	return slices.ContainsFunc(u.Versions(k.Name), func(p *apt.Package) bool { return p.Version == k.Version })
+}
+
+func solve(u *apt.Universe, r apt.Request) ([]Package, error) {
+	solution, err := apt.Solve(u, r)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Package, 0, len(solution.Packages))
+	for _, c := range solution.Packages {
+		out = append(out, pin(c.Package, c.Reason))
+	}
+	return out, nil
+}
+
+func pin(p *apt.Package, reason string) Package {
+	return Package{Name: p.Name, Version: p.Version, Arch: p.Arch, Archive: p.Source, Path: p.Path, Size: p.Size, SHA256: p.SHA256, Reason: reason}
+}
+
+// guest pins the static busybox that the guest's first program comes from. Its kernel is the
+// image's own.
+func guest(u *apt.Universe, packages []Package) ([]Package, error) {
+	var out []Package
+	for _, name := range guestPackages {
+		p := u.Candidate(name)
+		if p == nil {
+			return nil, fmt.Errorf("the archives have no %s, which the configuring guest starts from; add the source that has it (main)", name)
+		}
+		out = append(out, pin(p, "guest"))
+	}
+	for _, p := range packages {
+		if strings.HasPrefix(p.Name, "linux-image-") {
+			return out, nil
+		}
+	}
+	return nil, fmt.Errorf("none of the packages is a kernel (linux-image-*), and the guest needs one; set boot.kernel")
+}

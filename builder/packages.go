@@ -1,0 +1,213 @@
+package builder
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/edgebake/edgebake/builder/cas"
+	"github.com/edgebake/edgebake/builder/deb"
+	"github.com/edgebake/edgebake/builder/disk/ext4"
+	"github.com/edgebake/edgebake/builder/guest"
+	"github.com/edgebake/edgebake/builder/lock"
+	"github.com/edgebake/edgebake/builder/progress"
+	"github.com/edgebake/edgebake/builder/system"
+	"github.com/edgebake/edgebake/builder/tree"
+)
+
+const (
+	configureVersion = "builder.configure/1"
+	// scratchRoom is the free space that maintainer scripts get. The file is sparse: it costs nothing.
+	scratchRoom = 2 << 30
+	mebibyte    = 1 << 20
+)
+
+// packages are all packages of the lock, unpacked.
+type packages struct {
+	installation deb.Installation
+	// guest has the packages that only the guest needs.
+	guest tree.Tree
+}
+
+// configured is the root file system after the packages' scripts.
+type configured struct {
+	root tree.Tree
+	// kernelAndTools has the kernel package's files and busybox, for the initrd.
+	tools tree.Tree
+	// console is the digest of the guest's log.
+	console cas.Digest
+}
+
+func (c Config) fetch(ctx context.Context) (progress.Outcome, error) {
+	requests := c.Lock.Requests()
+	err := c.Client.All(ctx, requests)
+	return progress.Outcome{Note: fmt.Sprintf("%d files", len(requests))}, err
+}
+
+func (c Config) unpack(ctx context.Context, src *tree.Reader) (packages, progress.Outcome, error) {
+	all, err := c.extract(ctx, c.Lock.Packages)
+	if err != nil {
+		return packages{}, progress.Outcome{}, err
+	}
+	tools, err := c.extract(ctx, c.Lock.Guest)
+	if err != nil {
+		return packages{}, progress.Outcome{}, err
+	}
+	epoch := tree.Time{Sec: c.Lock.Epoch}
+	in, err := deb.Install(all, src, c.Lock.Arch, epoch)
+	if err != nil {
+		return packages{}, progress.Outcome{}, err
+	}
+	guestTree, err := deb.Install(tools, src, c.Lock.Arch, epoch)
+	if err != nil {
+		return packages{}, progress.Outcome{}, err
+	}
+	note := fmt.Sprintf("%d packages, %d files", len(all), in.Tree.Len())
+	return packages{installation: in, guest: guestTree.Tree}, progress.Outcome{Note: note}, nil
+}
+
+func (c Config) extract(ctx context.Context, list []lock.Package) ([]deb.Extracted, error) {
+	blobs := make([]cas.Digest, len(list))
+	for i, p := range list {
+		blobs[i] = p.SHA256
+	}
+	task := c.Report.Task("unpacking", int64(len(blobs)), progress.Items)
+	out, err := deb.ExtractAll(ctx, c.Store, blobs, c.Jobs, func() { task.Add(1) })
+	task.Done(err)
+	return out, err
+}
+
+// configure runs the packages' scripts, once for each set of packages.
+func (c Config) configure(ctx context.Context, p packages, src *tree.Reader) (configured, progress.Outcome, error) {
+	key, err := c.configureKey()
+	if err != nil {
+		return configured{}, progress.Outcome{}, err
+	}
+	unlock, err := c.Store.Lock(ctx, "configure-"+string(key)) // another process may be at it
+	if err != nil {
+		return configured{}, progress.Outcome{}, err
+	}
+	defer unlock()
+	out := configured{tools: p.guest}
+	if root, ok := tree.Saved(c.Store, key); ok {
+		out.root = root
+		if log, ok, err := c.Store.Result(consoleKey(key)); err == nil && ok {
+			out.console = cas.Digest(log)
+		}
+		return out, progress.Outcome{Cached: true}, nil
+	}
+	root, console, note, err := c.runGuest(ctx, p, src)
+	if err != nil {
+		return configured{}, progress.Outcome{}, err
+	}
+	out.root, out.console = root, console
+	if err := tree.Save(c.Store, key, root); err != nil {
+		return configured{}, progress.Outcome{}, err
+	}
+	return out, progress.Outcome{Note: note}, c.Store.SaveResult(consoleKey(key), []byte(console))
+}
+
+func (c Config) configureKey() (cas.Digest, error) {
+	type pin struct {
+		Name, Version, Arch string
+		SHA256              cas.Digest
+	}
+	var pins []pin
+	for _, p := range append(append([]lock.Package{}, c.Lock.Packages...), c.Lock.Guest...) {
+		pins = append(pins, pin{p.Name, p.Version, p.Arch, p.SHA256})
+	}
+	b, err := json.Marshal([]any{configureVersion, guest.Version, c.Lock.Arch, c.Lock.Epoch, pins})
+	return cas.Of(b), err
+}
+
+func consoleKey(key cas.Digest) cas.Digest { return cas.Of([]byte("console\n" + string(key))) }
+
+// runGuest writes the unpacked packages to a scratch disk, lets the guest configure them, and
+// keeps what changed.
+func (c Config) runGuest(ctx context.Context, p packages, src *tree.Reader) (root tree.Tree, console cas.Digest, note string, err error) {
+	dir, release, err := c.Store.TempDir("guest")
+	if err != nil {
+		return tree.Tree{}, "", "", err
+	}
+	defer release()
+	before := p.installation.Tree
+	scratch := filepath.Join(dir, "scratch.img")
+	if err := c.writeScratch(ctx, scratch, before, src); err != nil {
+		return tree.Tree{}, "", "", fmt.Errorf("writing the guest's scratch disk: %w", err)
+	}
+	log, err := c.Store.Create()
+	if err != nil {
+		return tree.Tree{}, "", "", err
+	}
+	defer log.Abort() // does nothing after Commit
+	result, err := c.runScripts(ctx, dir, scratch, p, src, log)
+	if err != nil {
+		return tree.Tree{}, "", "", c.keepLog(log, err)
+	}
+	if console, err = log.Commit(); err != nil {
+		return tree.Tree{}, "", "", err
+	}
+	root, err = c.readScratch(ctx, scratch, before, src)
+	return root, console, result, err
+}
+
+func (c Config) writeScratch(ctx context.Context, path string, t tree.Tree, src *tree.Reader) error {
+	o := ext4.Options{Label: "scratch", Time: tree.Time{Sec: c.Lock.Epoch}}
+	need, err := ext4.MinSize(t, o)
+	if err != nil {
+		return err
+	}
+	o.Size = (need + scratchRoom) / mebibyte * mebibyte
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Truncate(o.Size); err != nil {
+		return err
+	}
+	if err := ext4.Write(ctx, f, t, src, o); err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// readScratch reads the configured file system and moves what the scripts changed into the store.
+func (c Config) readScratch(ctx context.Context, path string, before tree.Tree, src *tree.Reader) (tree.Tree, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return tree.Tree{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return tree.Tree{}, err
+	}
+	fs, err := ext4.Open(f, info.Size())
+	if err != nil {
+		return tree.Tree{}, fmt.Errorf("reading the guest's scratch disk: %w", err)
+	}
+	scratch := cas.Of([]byte(path)) // a name for the Reader only: nothing in the store refers to it
+	src.Add(scratch, f)
+	after, err := fs.Tree(ctx, scratch, 0)
+	if err != nil {
+		return tree.Tree{}, fmt.Errorf("reading the guest's scratch disk: %w", err)
+	}
+	if after, err = system.Normalise(ctx, after, src, c.Lock.Epoch); err != nil {
+		return tree.Tree{}, err
+	}
+	layers, err := tree.Diff(ctx, src, before, after)
+	if err != nil {
+		return tree.Tree{}, fmt.Errorf("comparing the guest's scratch disk with what went in: %w", err)
+	}
+	all := []tree.Layer{{Name: "packages", Tree: before}}
+	for _, l := range layers {
+		if l.Tree, err = c.pack(ctx, l.Tree, scratch, src); err != nil {
+			return tree.Tree{}, err
+		}
+		all = append(all, l)
+	}
+	return tree.Merge(all...)
+}

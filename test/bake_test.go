@@ -1,0 +1,162 @@
+package test
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/edgebake/edgebake/builder/artifact"
+	"github.com/edgebake/edgebake/builder/image"
+	"github.com/edgebake/edgebake/builder/verify"
+	"github.com/edgebake/edgebake/test/oracle"
+)
+
+// The tests of this file bake real images from the Debian archive with the built program and boot
+// them. Archives move, so every test locks afresh.
+
+// edgebake builds the program, once for each test that asks.
+func edgebake(t *testing.T) func(args ...string) string {
+	t.Helper()
+	oracle.Need(t, "qemu-system-x86_64")
+	oracle.Need(t, "qemu-system-aarch64")
+	bin := filepath.Join(t.TempDir(), "edgebake")
+	build := exec.Command("go", "build", "-o", bin, "../cmd/edgebake")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building edgebake: %v\n%s", err, out)
+	}
+	return func(args ...string) string {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), bin, args...)
+		var stdout, stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		err := cmd.Run()
+		t.Logf("edgebake %s\n%s", strings.Join(args, " "), lastPart(stderr.String()))
+		if err != nil {
+			t.Fatalf("edgebake %s: %v\n%s", strings.Join(args, " "), err, stdout.String())
+		}
+		return stdout.String()
+	}
+}
+
+func lastPart(s string) string {
+	const most = 6000
+	return s[max(0, len(s)-most):]
+}
+
+// baked is one artifact directory.
+type baked struct{ dir, image string }
+
+func bake(t *testing.T, run func(...string) string, profile, store, lockDir string, flags ...string) baked {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "out")
+	args := append([]string{"bake", profile, "--store", store, "--lock", filepath.Join(lockDir, profile+".lock.json"), "-o", out}, flags...)
+	run(args...)
+	return baked{dir: out, image: filepath.Join(out, profile+".img")}
+}
+
+func digestOf(t *testing.T, b baked) string {
+	t.Helper()
+	m, err := artifact.ReadManifest(b.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(m.Artifacts[0].SHA256)
+}
+
+// TestReproducibleMinimal bakes the small profile from two empty stores, and looks at the result
+// with the tools of others.
+func TestReproducibleMinimal(t *testing.T) {
+	const profile = "minimal-debian-12-amd64"
+	run, locks := edgebake(t), t.TempDir()
+	first := t.TempDir()
+	run("lock", profile, "--store", first, "-o", locks)
+	a := bake(t, run, profile, first, locks) // boots it too
+	b := bake(t, run, profile, t.TempDir(), locks, "--no-boot")
+	if x, y := digestOf(t, a), digestOf(t, b); x != y {
+		difference, _, err := image.Diff(t.Context(), a.image, b.image)
+		t.Fatalf("two bakes differ: %s and %s: %v %v", x, y, difference, err)
+	}
+	positive(t, a)
+	checkDisk(t, a.image)
+}
+
+// positive reads the verdict that lies beside the image.
+func positive(t *testing.T, b baked) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(b.dir, "verdict.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v verify.Verdict
+	if err := json.Unmarshal(data, &v); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("verdict: %s", data)
+	if !v.OK || v.Digest == "" || string(v.Digest) != digestOf(t, b) {
+		t.Fatalf("the verdict is negative or of another image: %s", v.Reason)
+	}
+	if len(v.Checks) == 0 {
+		t.Fatal("the verdict has no checks")
+	}
+}
+
+// checkDisk lets e2fsprogs, dosfstools and the partition tools judge the image.
+func checkDisk(t *testing.T, path string) {
+	t.Helper()
+	img, err := image.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer img.Close()
+	tool(t, "sfdisk", "--verify", path)
+	for _, p := range img.Partitions() {
+		part := extract(t, path, p.Start, p.Size)
+		switch p.FS {
+		case "ext4":
+			tool(t, "e2fsck", "-fn", part)
+			if err := os.Truncate(part, 2*p.Size); err != nil {
+				t.Fatal(err)
+			}
+			tool(t, "resize2fs", part)
+			tool(t, "e2fsck", "-fn", part)
+		case "vfat":
+			tool(t, "fsck.vfat", "-n", part)
+		}
+	}
+}
+
+func extract(t *testing.T, path string, start, size int64) string {
+	t.Helper()
+	part := filepath.Join(t.TempDir(), "part")
+	tool(t, "qemu-img", "convert", "--image-opts", "-O", "raw",
+		"driver=raw,offset="+decimal(start)+",size="+decimal(size)+",file.driver=file,file.filename="+path, part)
+	return part
+}
+
+func decimal(n int64) string {
+	b, _ := json.Marshal(n) // an integer always encodes
+	return string(b)
+}
+
+func tool(t *testing.T, name string, args ...string) {
+	t.Helper()
+	oracle.Need(t, name)
+	if out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput(); err != nil {
+		t.Errorf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+}
+
+// TestBakeEdgeRaspberryPi is the main job: the Raspberry Pi edge image, baked and proved on QEMU's
+// generic board, where every check runs.
+func TestBakeEdgeRaspberryPi(t *testing.T) {
+	const profile = "edge-rpi-debian-12"
+	run, locks, store := edgebake(t), t.TempDir(), t.TempDir()
+	run("lock", profile, "--store", store, "-o", locks)
+	b := bake(t, run, profile, store, locks)
+	positive(t, b)
+	checkDisk(t, b.image)
+}
