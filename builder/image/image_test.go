@@ -112,6 +112,9 @@ func TestRootSeesAllPartitions(t *testing.T) {
 			if e, err := all.Lookup("/bin"); err != nil || e.Type != tree.Symlink {
 				t.Errorf("Lookup follows: %+v %v", e, err)
 			}
+			if e, err := all.Resolve("/bin/sh"); err != nil || e.Path != "usr/bin/sh" || e.Type != tree.File {
+				t.Errorf("a hard link resolves to %+v %v", e, err)
+			}
 			var missing *NotFoundError
 			if _, err := all.Resolve("/bin/zsh"); !errors.As(err, &missing) || missing.At != "usr/bin/zsh" {
 				t.Errorf("missing file: %v", err)

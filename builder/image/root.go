@@ -191,7 +191,8 @@ func Resolve(t tree.Tree, p string, follow bool) (tree.Entry, error) {
 	e, _ := t.Lookup(at)
 	if e.Type == tree.Hardlink {
 		file, _ := t.Lookup(e.Link)
-		file.Path, e = e.Path, file
+		file.Path = e.Path
+		e = file
 	}
 	return e, nil
 }

@@ -1,0 +1,247 @@
+// Package artifact describes and hashes what leaves a bake.
+//
+// An artifact set is a directory: the image, manifest.json, SHA256SUMS, and whatever else is named
+// (the verdict, the console log). A Manifest says what is in the image: the lock it came from,
+// its partitions, its packages, and the digest of every file. A File is one file of the image, an
+// Artifact one file of the set.
+//
+// manifest.json and SHA256SUMS appear under their names when they are whole. Nothing in them
+// depends on when or where the set was made.
+package artifact
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/edgebake/edgebake/builder/cas"
+	"github.com/edgebake/edgebake/builder/disk"
+	"github.com/edgebake/edgebake/builder/lock"
+	"github.com/edgebake/edgebake/builder/progress"
+	"github.com/edgebake/edgebake/builder/tree"
+)
+
+const (
+	// ManifestName and SumsName are the names of the files that Write makes.
+	ManifestName = "manifest.json"
+	SumsName     = "SHA256SUMS"
+
+	// ManifestVersion is the version of the format of manifest.json.
+	ManifestVersion = 1
+)
+
+// Manifest is the content of manifest.json.
+type Manifest struct {
+	Version int `json:"version"`
+	// Profile, ProfileDigest, Arch and Epoch are the lock's.
+	Profile       string     `json:"profile"`
+	ProfileDigest cas.Digest `json:"profileDigest"`
+	Arch          string     `json:"arch"`
+	Epoch         int64      `json:"epoch"`
+	// LockDigest is the SHA-256 of the lock file.
+	LockDigest cas.Digest  `json:"lockDigest"`
+	Disk       Disk        `json:"disk"`
+	Packages   []Package   `json:"packages"`
+	Components []Component `json:"components,omitempty"`
+	// Artifacts are the files beside the manifest.
+	Artifacts []Artifact `json:"artifacts"`
+	// Files are all files of the image, by path.
+	Files []File `json:"files"`
+}
+
+// Disk is the layout of the image. Places and sizes are in bytes.
+type Disk struct {
+	Table      string      `json:"table"`
+	Size       int64       `json:"size"`
+	ID         string      `json:"id"`
+	Partitions []Partition `json:"partitions"`
+}
+
+// Partition is one partition of the image.
+type Partition struct {
+	Number   int    `json:"number"`
+	Label    string `json:"label,omitempty"`
+	Type     string `json:"type"`
+	FS       string `json:"fs"`
+	Mount    string `json:"mount,omitempty"`
+	Start    int64  `json:"start"`
+	Size     int64  `json:"size"`
+	UUID     string `json:"uuid,omitempty"`
+	PartUUID string `json:"partUUID"`
+	Grow     bool   `json:"grow,omitempty"`
+}
+
+// Package is one package of the image.
+type Package struct {
+	Name    string     `json:"name"`
+	Version string     `json:"version"`
+	Arch    string     `json:"arch"`
+	SHA256  cas.Digest `json:"sha256"`
+}
+
+// Component is one input that is not a package.
+type Component struct {
+	Name    string     `json:"name"`
+	Kind    string     `json:"kind"`
+	Module  string     `json:"module,omitempty"`
+	Version string     `json:"version,omitempty"`
+	Sum     string     `json:"sum,omitempty"`
+	SHA256  cas.Digest `json:"sha256,omitempty"`
+}
+
+// Artifact is one file of the set, named relative to the set's directory.
+type Artifact struct {
+	Name   string     `json:"name"`
+	Size   int64      `json:"size"`
+	SHA256 cas.Digest `json:"sha256"`
+}
+
+// File is one file of the image. A name that is not UTF-8 is written as in tree.Encode.
+type File struct {
+	Path   string     `json:"path"`
+	Mode   string     `json:"mode"`
+	Size   int64      `json:"size"`
+	SHA256 cas.Digest `json:"sha256"`
+}
+
+// Set is an artifact set to be described.
+type Set struct {
+	// Dir is the directory; Artifacts are names of files that are in it already.
+	Dir       string
+	Artifacts []string
+	// Lock and the digest of its file.
+	Lock       lock.Lock
+	LockDigest cas.Digest
+	Plan       disk.Plan
+	// Reader opens the contents of the Plan's trees.
+	Reader *tree.Reader
+	// Known are artifacts whose digests the caller has, by name; they are not read again.
+	Known []Artifact
+	// Report is told of the hashing; nil is silence.
+	Report progress.Reporter
+}
+
+// Write hashes the image's files and the artifacts, and writes manifest.json and SHA256SUMS.
+func Write(ctx context.Context, s Set) (Manifest, error) {
+	m := describe(s)
+	var err error
+	if m.Files, err = hashTrees(ctx, s); err != nil {
+		return m, err
+	}
+	if m.Artifacts, err = hashArtifacts(ctx, s); err != nil {
+		return m, err
+	}
+	b, err := json.MarshalIndent(m, "", " ")
+	if err != nil {
+		return m, fmt.Errorf("writing %s: %w", ManifestName, err)
+	}
+	b = append(b, '\n')
+	if err := writeFile(s.Dir, ManifestName, b); err != nil {
+		return m, err
+	}
+	own := Artifact{Name: ManifestName, Size: int64(len(b)), SHA256: cas.Of(b)}
+	return m, WriteSums(s.Dir, append(slices.Clone(m.Artifacts), own))
+}
+
+// WriteSums writes SHA256SUMS, in the form that sha256sum -c reads, sorted by name. A bake calls
+// it again when the verdict is there.
+func WriteSums(dir string, artifacts []Artifact) error {
+	sorted := slices.SortedFunc(slices.Values(artifacts), func(a, b Artifact) int { return strings.Compare(a.Name, b.Name) })
+	var b []byte
+	for _, a := range sorted {
+		if strings.ContainsAny(a.Name, "\\\n") {
+			return fmt.Errorf("writing %s: name %q holds a backslash or a line feed", SumsName, a.Name)
+		}
+		b = fmt.Appendf(b, "%s  %s\n", a.SHA256, a.Name)
+	}
+	return writeFile(dir, SumsName, b)
+}
+
+// ReadManifest reads the manifest of the set in dir.
+func ReadManifest(dir string) (Manifest, error) {
+	var m Manifest
+	b, err := os.ReadFile(filepath.Join(dir, ManifestName))
+	if err != nil {
+		return m, fmt.Errorf("reading manifest: %w", err)
+	}
+	if err := json.Unmarshal(b, &m); err != nil {
+		return m, fmt.Errorf("reading manifest of %s: %w", dir, err)
+	}
+	if m.Version != ManifestVersion {
+		return m, fmt.Errorf("reading manifest of %s: its version is %d and this program reads %d", dir, m.Version, ManifestVersion)
+	}
+	return m, nil
+}
+
+func describe(s Set) Manifest {
+	m := Manifest{
+		Version: ManifestVersion, Profile: s.Lock.Profile, ProfileDigest: s.Lock.ProfileDigest,
+		Arch: s.Lock.Arch, Epoch: s.Lock.Epoch, LockDigest: s.LockDigest,
+		Disk: Disk{Table: s.Plan.Table, Size: s.Plan.Size, ID: fmt.Sprintf("%08x", s.Plan.DiskID)},
+	}
+	if s.Plan.Table == disk.GPT {
+		m.Disk.ID = disk.FormatUUID(s.Plan.DiskGUID)
+	}
+	for _, p := range s.Plan.Partitions {
+		m.Disk.Partitions = append(m.Disk.Partitions, describePartition(s.Plan, p))
+	}
+	for _, p := range s.Lock.Packages {
+		m.Packages = append(m.Packages, Package{p.Name, p.Version, p.Arch, p.SHA256})
+	}
+	slices.SortFunc(m.Packages, func(a, b Package) int { return strings.Compare(a.Name+":"+a.Arch, b.Name+":"+b.Arch) })
+	for _, c := range s.Lock.Components {
+		m.Components = append(m.Components, Component{Name: c.Name, Kind: c.Kind, Module: c.Module, Version: c.Version, Sum: c.Sum, SHA256: c.SHA256})
+	}
+	return m
+}
+
+func describePartition(plan disk.Plan, p disk.Partition) Partition {
+	out := Partition{
+		Number: p.Number, Label: p.Label, Type: p.Type, FS: p.FS, Mount: p.Mount,
+		Start: p.Start, Size: p.Size, Grow: p.Grow, PartUUID: fmt.Sprintf("%08x-%02x", plan.DiskID, p.Number),
+	}
+	if plan.Table == disk.GPT {
+		out.PartUUID = disk.FormatUUID(p.PartUUID)
+	}
+	switch p.FS {
+	case disk.Ext4:
+		out.UUID = disk.FormatUUID(p.UUID)
+	case disk.VFAT:
+		out.UUID = fmt.Sprintf("%04X-%04X", p.VolumeID()>>16, p.VolumeID()&0xffff)
+	}
+	return out
+}
+
+// writeFile puts b under dir/name in one step.
+func writeFile(dir, name string, b []byte) error {
+	f, err := os.CreateTemp(dir, "."+name+".*")
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), filepath.Join(dir, name))
+	}
+	if err != nil {
+		_ = os.Remove(f.Name()) // the first fault says more
+		return fmt.Errorf("writing %s: %w", name, err)
+	}
+	return nil
+}
+
+// sumOf is the digest of h's bytes.
+func sumOf(h interface{ Sum([]byte) []byte }) cas.Digest {
+	var buf [sha256.Size]byte
+	return cas.FromSum(h.Sum(buf[:0]))
+}
