@@ -18,7 +18,20 @@ type Bars struct {
 // NewBars returns Bars that draw on w, a terminal. Close ends them.
 func NewBars(w io.Writer, opts Options) *Bars {
 	pool := mpb.New(mpb.WithOutput(w), mpb.WithAutoRefresh(), mpb.WithWidth(40), mpb.WithRefreshRate(150*time.Millisecond))
-	return &Bars{Text: NewText(pool, opts), pool: pool}
+	return &Bars{Text: NewText(above{pool, w}, opts), pool: pool}
+}
+
+// above writes lines above the bars, and plainly when there are no bars any more.
+type above struct {
+	pool  *mpb.Progress
+	plain io.Writer
+}
+
+func (a above) Write(p []byte) (int, error) {
+	if n, err := a.pool.Write(p); err == nil {
+		return n, nil
+	}
+	return a.plain.Write(p)
 }
 
 // Close draws the last state and stops. Bars of unfinished tasks vanish.
