@@ -328,34 +328,65 @@ func checkKernelChanges(t *testing.T, got tree.Tree, src *tree.Reader) {
 	}
 }
 
+// FuzzOpen damages a file system without checksums. The input is a list of changes of four bytes:
+// three of the place, where the metadata is, and one of the value.
 func FuzzOpen(f *testing.F) {
-	for _, sums := range []Checksums{MetadataCsum, UninitBG} {
-		f.Add(smallImage(f, sums), false)
+	good := smallImage(f, UninitBG)
+	good[1024+0x64] &^= 0x10
+	f.Add([]byte{0x00, 0x04, 0x18, 9, 0x00, 0x04, 0x20, 0})
+	f.Add([]byte{0x00, 0x04, 0x60, 0xff})
+	f.Add([]byte{0x10, 0x08, 0x07, 0xff, 0x30, 0x01, 0x28, 7, 0x30, 0x1b, 0xa2, 1})
+	f.Fuzz(func(t *testing.T, changes []byte) {
+		b := bytes.Clone(good)
+		for ; len(changes) >= 4; changes = changes[4:] {
+			at := int(changes[0])<<16 | int(changes[1])<<8 | int(changes[2])
+			b[at%len(b)] = changes[3]
+		}
+		checkDamaged(t, b)
+	})
+}
+
+// checkDamaged reads what may be a file system; it must end, and point nowhere outside.
+func checkDamaged(t *testing.T, b []byte) {
+	t.Helper()
+	fs, err := Open(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		return
 	}
-	f.Add(smallImage(f, UninitBG), true)
-	f.Fuzz(func(t *testing.T, b []byte, plain bool) {
-		if plain && len(b) > 2048 { // without checksums, damage gets further
-			b = bytes.Clone(b)
-			b[1024+0x64] &^= 0x10
-			b[1024+0x65] &^= 4
-		}
-		fs, err := Open(bytes.NewReader(b), int64(len(b)))
-		if err != nil {
-			return
-		}
-		fs.Info()
-		tr, err := fs.Tree(context.Background(), imageBlob, 0)
-		if err != nil {
-			return
-		}
-		for _, e := range tr.Entries() {
-			for _, x := range e.Content.Extents {
-				if x.Blob != "" && (x.Offset < 0 || x.Length < 0 || x.Offset+x.Length > int64(len(b))) {
-					t.Fatalf("%q: extent %+v is outside of the image", e.Path, x)
-				}
+	fs.Info()
+	tr, err := fs.Tree(context.Background(), imageBlob, 0)
+	if err != nil {
+		return
+	}
+	for _, e := range tr.Entries() {
+		for _, x := range e.Content.Extents {
+			if x.Blob != "" && (x.Offset < 0 || x.Length < 0 || x.Offset+x.Length > int64(len(b))) {
+				t.Fatalf("%q: extent %+v is outside of the image", e.Path, x)
 			}
 		}
-	})
+	}
+}
+
+// TestDamage changes bytes of the inodes, directories and extents, many at a time, at places
+// that a fixed sequence decides.
+func TestDamage(t *testing.T) {
+	good := smallImage(t, UninitBG)
+	good[1024+0x64] &^= 0x10
+	var used []int
+	for i, c := range good {
+		if c != 0 && i >= 1024 {
+			used = append(used, i)
+		}
+	}
+	x := uint32(7)
+	next := func(n int) int { x = x*1664525 + 1013904223; return int(x>>8) % n }
+	for range 4000 {
+		b := bytes.Clone(good)
+		for range 1 + next(6) {
+			b[used[next(len(used))]+next(4)] = byte(next(256))
+		}
+		checkDamaged(t, b)
+	}
 }
 
 // memory is an image in memory.
@@ -363,7 +394,7 @@ type memory []byte
 
 func (m memory) WriteAt(p []byte, at int64) (int, error) { return copy(m[at:], p), nil }
 
-func smallImage(f *testing.F, sums Checksums) []byte {
+func smallImage(f testing.TB, sums Checksums) []byte {
 	tr, err := tree.New(slices.DeleteFunc(everything(), func(e tree.Entry) bool { return e.Type == tree.Hardlink || e.Path == "bin/big" }))
 	if err != nil {
 		f.Fatal(err)

@@ -14,14 +14,15 @@ const sinkBuffer = 1 << 20
 
 // sink gathers neighbouring blocks into large writes and leaves out blocks of zeros.
 type sink struct {
-	w    io.WriterAt
-	at   int64 // of buf, in blocks
-	buf  []byte
-	zero []byte
+	w     io.WriterAt
+	at    int64 // of buf, in blocks
+	buf   []byte
+	zero  []byte
+	chunk []byte // of copy
 }
 
 func newSink(w io.WriterAt) *sink {
-	return &sink{w: w, buf: make([]byte, 0, sinkBuffer), zero: make([]byte, blockSize)}
+	return &sink{w: w, buf: make([]byte, 0, sinkBuffer), zero: make([]byte, blockSize), chunk: make([]byte, sinkBuffer)}
 }
 
 // block writes one block.
@@ -60,17 +61,16 @@ func (s *sink) flush() error {
 
 // copy writes n bytes of r from block at on; the last block is filled with zeros.
 func (s *sink) copy(ctx context.Context, at int64, r io.Reader, n int64) error {
-	chunk := make([]byte, min(ceilDiv(n, blockSize)*blockSize, sinkBuffer))
 	for n > 0 {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		part := chunk[:min(n, int64(len(chunk)))]
+		part := s.chunk[:min(n, sinkBuffer)]
 		if _, err := io.ReadFull(r, part); err != nil {
 			return fmt.Errorf("reading its content, %d bytes before the end: %w", n, err)
 		}
 		n -= int64(len(part))
-		whole := chunk[:ceilDiv(int64(len(part)), blockSize)*blockSize]
+		whole := s.chunk[:ceilDiv(int64(len(part)), blockSize)*blockSize]
 		clear(whole[len(part):])
 		if err := s.blocks(at, whole); err != nil {
 			return err
