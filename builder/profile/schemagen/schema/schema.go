@@ -8,6 +8,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"path/filepath"
 	"reflect"
 	"strings"
 
@@ -57,20 +58,23 @@ func special(t reflect.Type) *jsonschema.Schema {
 
 // readComments maps Type.Field, and Type. for the type itself, to its comment as one paragraph.
 func readComments(dir string) (map[string]string, error) {
-	packages, err := parser.ParseDir(token.NewFileSet(), dir, nil, parser.ParseComments)
+	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	if err != nil {
 		return nil, err
 	}
 	comments := map[string]string{}
-	for _, p := range packages {
-		ast.Inspect(p, func(n ast.Node) bool {
-			if d, ok := n.(*ast.GenDecl); ok {
+	for _, file := range files {
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
+		if err != nil {
+			return nil, err
+		}
+		for _, decl := range parsed.Decls {
+			if d, ok := decl.(*ast.GenDecl); ok {
 				for _, spec := range d.Specs {
 					addType(comments, d, spec)
 				}
 			}
-			return true
-		})
+		}
 	}
 	return comments, nil
 }
