@@ -152,7 +152,7 @@ func (r *Release) indexes(s Source, arch string) ([]string, error) {
 		}
 		list = append(list, name)
 		all := c + "/binary-all/Packages"
-		if _, _, ok := r.file(all); ok && r.fields.Get("No-Support-for-Architecture-all") != "Packages" {
+		if _, _, ok := r.file(all); ok && r.separateAll() {
 			list = append(list, all)
 		}
 	}
@@ -160,6 +160,13 @@ func (r *Release) indexes(s Source, arch string) ([]string, error) {
 		return nil, fmt.Errorf("checking Release: no component was asked for; there are %s", r.fields.Get("Components"))
 	}
 	return list, nil
+}
+
+// separateAll says whether packages for all architectures have an index of their own, as apt
+// decides it: Debian's security archive lists one that it does not serve.
+func (r *Release) separateAll() bool {
+	return slices.Contains(strings.Fields(r.fields.Get("Architectures")), "all") &&
+		r.fields.Get("No-Support-for-Architecture-all") != "Packages"
 }
 
 // file finds the best form of an index that the Release lists: smallest first.
