@@ -84,6 +84,8 @@ type Console struct {
 	lines      []string
 	milestones []Milestone
 	results    []Result
+	failed     []string // units, by their descriptions
+	until      string   // a milestone that ends the watch
 	reason     string
 	finished   bool
 	done       chan struct{}
@@ -95,7 +97,11 @@ func NewConsole(log io.Writer, elapsed func() time.Duration) *Console {
 	return &Console{log: log, elapsed: elapsed, escapes: escapes(), rules: milestoneRules(), fatal: fatalRules(), done: make(chan struct{})}
 }
 
-// Done is closed when the script said its last word or the boot is known to have failed.
+// Until makes the named milestone the end of the watch, for images without the check script.
+func (c *Console) Until(milestone string) { c.until = milestone }
+
+// Done is closed when the script said its last word, the milestone of Until was
+// reached, or the boot is known to have failed.
 func (c *Console) Done() <-chan struct{} { return c.done }
 
 // Write takes output of the machine. A fault of the log is returned, but never stops the reading.
@@ -112,7 +118,7 @@ func (c *Console) Write(p []byte) (int, error) {
 			c.line = append(c.line, b)
 		}
 	}
-	c.findFatal(c.clean()) // a prompt has no end of line
+	c.prompt(c.clean())
 	if c.log != nil {
 		if _, err := c.log.Write(p); err != nil {
 			return 0, err
@@ -123,6 +129,15 @@ func (c *Console) Write(p []byte) (int, error) {
 
 func (c *Console) clean() string {
 	return strings.ToValidUTF8(c.escapes.ReplaceAllString(string(c.line), ""), "\uFFFD")
+}
+
+// prompt looks at a line that has no end yet: a boot that is lost ends in a prompt, and so does a
+// good one, whose systemd need not say that it reached multi-user.target.
+func (c *Console) prompt(line string) {
+	if strings.HasSuffix(line, " login: ") {
+		c.reach(MilestoneMultiUser)
+	}
+	c.findFatal(line)
 }
 
 // take ends the current line.
@@ -142,12 +157,18 @@ func (c *Console) take() {
 			c.reach(r.name)
 		}
 	}
+	if m := regexp.MustCompile(`^\[FAILED\] Failed to \w+ (.*)`).FindStringSubmatch(line); m != nil {
+		c.failed = append(c.failed, m[1])
+	}
 	c.findFatal(line)
 }
 
 func (c *Console) reach(name string) {
 	if !slices.ContainsFunc(c.milestones, func(m Milestone) bool { return m.Name == name }) {
 		c.milestones = append(c.milestones, Milestone{Name: name, Seconds: c.elapsed().Round(100 * time.Millisecond).Seconds()})
+	}
+	if c.until == name {
+		c.end()
 	}
 }
 
@@ -199,12 +220,13 @@ func (c *Console) setResult(r Result) {
 
 // State is what a Console has found so far.
 type State struct {
-	Milestones []Milestone
-	Results    []Result
-	LastLines  []string
+	Milestones  []Milestone
+	Results     []Result
+	FailedUnits []string // as systemd announced them: descriptions, not names
+	LastLines   []string
 	// Fatal says why the boot can't come up any more; empty otherwise.
 	Fatal string
-	// Finished is set when the script has said its last word.
+	// Finished is set when the script has said its last word, or the milestone of Until was seen.
 	Finished bool
 }
 
@@ -212,7 +234,7 @@ type State struct {
 func (c *Console) State() State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := State{Milestones: slices.Clone(c.milestones), Results: slices.Clone(c.results), LastLines: slices.Clone(c.lines), Fatal: c.reason}
+	s := State{Milestones: slices.Clone(c.milestones), Results: slices.Clone(c.results), FailedUnits: slices.Clone(c.failed), LastLines: slices.Clone(c.lines), Fatal: c.reason}
 	if len(c.line) > 0 {
 		s.LastLines = append(s.LastLines, c.clean())
 	}

@@ -1,0 +1,285 @@
+package verify
+
+import (
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/edgebake/edgebake/builder/boot"
+	"github.com/edgebake/edgebake/builder/cas"
+	"github.com/edgebake/edgebake/builder/guest/vm"
+	"github.com/edgebake/edgebake/cloudinit"
+)
+
+//go:embed check.sh
+var checkScript string
+
+// Names of the checks. All but the first two need cloud-init in the image, which starts the script.
+const (
+	CheckMultiUser     = "multi-user"      // multi-user.target was reached
+	CheckNoFailedUnits = "no-failed-units" // no systemd unit failed
+	CheckCloudInit     = "cloud-init"      // cloud-init is done, with code 0 or 2
+	CheckCmdlineFlags  = "cmdline-flags"   // the image's kernel parameters are in /proc/cmdline
+	CheckMemoryCgroup  = "memory-cgroup"   // the memory controller is on
+	CheckCRI           = "cri"             // containerd answers a call on its CRI socket
+	CheckMosquittoUser = "mosquitto-user"  // mosquitto runs as the user of that name
+	CheckCNIPlugins    = "cni-plugins"     // each of /opt/cni/bin answers VERSION
+	CheckRootGrown     = "root-grown"      // root has at least 90 % of the disk
+	CheckClock         = "clock"           // the clock is later than Epoch
+)
+
+// AllChecks returns the names of the checks in the order in which they run.
+func AllChecks() []string {
+	return []string{CheckMultiUser, CheckCloudInit, CheckNoFailedUnits, CheckCmdlineFlags, CheckMemoryCgroup,
+		CheckCRI, CheckMosquittoUser, CheckCNIPlugins, CheckRootGrown, CheckClock}
+}
+
+// CheckOptions says how an image is checked.
+type CheckOptions struct {
+	Options // Seed and Grow are set by Check
+	// Checks to run, by name, in any order. When the script is needed for none of them (multi-user
+	// and no-failed-units alone), the console is watched instead, and no seed is given.
+	Checks []string
+	// Flags are the kernel parameters to find; nil stands for those of the image's own cmdline file.
+	Flags []string
+	// Epoch is when the image was made (seconds since 1970): the clock has to be later.
+	Epoch int64
+	// Limit is how long the boot with its checks may take; 0 is DefaultLimit.
+	Limit time.Duration
+	// Log receives the whole console; may be nil.
+	Log io.Writer
+}
+
+// DefaultLimit is several times what a Raspberry Pi image takes under TCG on two busy processors.
+const DefaultLimit = 20 * time.Minute
+
+const (
+	// reserve is the part of the limit that is left for reporting what was not reached in time.
+	reserve = 90 * time.Second
+	// powerOffLimit is how long a machine may take to power off when all is said.
+	powerOffLimit = 2 * time.Minute
+)
+
+func (o CheckOptions) limit() time.Duration {
+	if o.Limit == 0 {
+		return DefaultLimit
+	}
+	return o.Limit
+}
+
+// scripted reports whether a check needs the script.
+func (o CheckOptions) scripted() bool {
+	return slices.ContainsFunc(o.Checks, func(c string) bool { return c != CheckMultiUser && c != CheckNoFailedUnits })
+}
+
+// Check boots the raw image at path and returns what it found. An image that does not come up, or
+// fails a check, is no error: its Verdict is not OK and says why. Errors are faults of the host (no
+// QEMU, no room), an unreadable image, the end of ctx, and an image whose bytes changed.
+func Check(ctx context.Context, path string, o CheckOptions) (Verdict, error) {
+	for _, c := range o.Checks {
+		if !slices.Contains(AllChecks(), c) {
+			return Verdict{}, fmt.Errorf("checking %s: unknown check %q; known are %s", path, c, strings.Join(AllChecks(), ", "))
+		}
+	}
+	before, err := digestFile(ctx, path)
+	if err != nil {
+		return Verdict{}, err
+	}
+	v, err := boots(ctx, path, o)
+	if err != nil {
+		return Verdict{}, err
+	}
+	after, err := digestFile(ctx, path)
+	if err != nil {
+		return Verdict{}, err
+	}
+	if before != after {
+		return Verdict{}, fmt.Errorf("checking %s: its SHA-256 was %s before the boot and is %s now; who wrote to it?", path, before, after)
+	}
+	v.Digest = before
+	return v, nil
+}
+
+func digestFile(ctx context.Context, path string) (cas.Digest, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("hashing image: %w", err)
+	}
+	defer f.Close()
+	h, buf := sha256.New(), make([]byte, 1<<20)
+	for {
+		n, err := f.Read(buf)
+		h.Write(buf[:n])
+		if err == io.EOF {
+			return cas.FromSum(h.Sum(nil)), nil
+		}
+		if err := errors.Join(err, ctx.Err()); err != nil {
+			return "", fmt.Errorf("hashing %s: %w", path, err)
+		}
+	}
+}
+
+// boots runs the machine once.
+func boots(ctx context.Context, path string, o CheckOptions) (Verdict, error) {
+	if o.scripted() {
+		seed, err := o.seed(ctx, path)
+		if err != nil {
+			return Verdict{}, err
+		}
+		o.Seed, o.Grow = seed, slices.Contains(o.Checks, CheckRootGrown)
+	}
+	plan, err := Plan(ctx, path, o.Options)
+	if err != nil {
+		return Verdict{}, err
+	}
+	start := time.Now()
+	elapsed := func() time.Duration { return time.Since(start) }
+	console := NewConsole(o.Log, elapsed)
+	if !o.scripted() {
+		console.Until(MilestoneMultiUser)
+	}
+	machine, err := vm.Start(ctx, plan.Machine, vm.Options{Console: console, Timeout: o.limit()})
+	if err != nil {
+		return Verdict{}, err
+	}
+	fault, err := watch(ctx, machine, console, o.scripted())
+	if err != nil {
+		return Verdict{}, err
+	}
+	return o.judge(path, plan, console.State(), fault, elapsed()), nil
+}
+
+// watch waits for the end of a boot. The fault says how the machine ended too early; err is the end
+// of ctx or a QEMU that does not run.
+func watch(ctx context.Context, machine *vm.VM, console *Console, powersOff bool) (fault string, err error) {
+	select {
+	case <-console.Done():
+	case <-machine.Done():
+	}
+	if console.State().Finished && powersOff {
+		timer := time.AfterFunc(powerOffLimit, machine.Kill)
+		defer timer.Stop()
+	} else if state := console.State(); state.Finished || state.Fatal != "" {
+		machine.Kill()
+	}
+	err = machine.Wait()
+	state := console.State()
+	var timeout *vm.TimeoutError
+	switch {
+	case ctx.Err() != nil:
+		return "", fmt.Errorf("checking image: %w", context.Cause(ctx))
+	case state.Finished || state.Fatal != "":
+		return "", nil
+	case errors.As(err, &timeout):
+		return fmt.Sprintf("the time limit of %s is over", timeout.Limit), nil
+	case err != nil:
+		return "", fmt.Errorf("checking image: %w", err)
+	}
+	return "the machine powered off or restarted by itself", nil
+}
+
+// seed is what makes cloud-init start the script, detached, so that cloud-init itself can end.
+func (o CheckOptions) seed(ctx context.Context, path string) (map[string][]byte, error) {
+	flags := o.Flags
+	if flags == nil && o.arch() == "arm64" {
+		img, err := openTarget(ctx, path)
+		if err != nil {
+			return nil, err
+		}
+		defer img.close()
+		eff, err := boot.Evaluate(img.fat, img.reader, boot.Board(o.board()))
+		if err != nil {
+			return nil, fmt.Errorf("reading kernel parameters of %s: %w", path, err)
+		}
+		flags = strings.Fields(eff.Cmdline)
+	}
+	return cloudinit.NoCloud(cloudinit.Seed{
+		Meta: cloudinit.MetaData{InstanceID: "edgebake-check", LocalHostname: "edgebake-check"},
+		User: cloudinit.UserData{
+			WriteFiles: []cloudinit.WriteFile{
+				{Path: "/run/edgebake/check", Permissions: "0755", Content: checkScript},
+				{Path: "/run/edgebake/env", Permissions: "0644", Content: o.environment(flags)},
+			},
+			RunCmd: [][]string{{"systemd-run", "--no-block", "--collect", "--unit=edgebake-check", "/bin/sh", "/run/edgebake/check"}},
+		},
+	})
+}
+
+func (o CheckOptions) environment(flags []string) string {
+	var checks []string
+	for _, c := range AllChecks() {
+		if slices.Contains(o.Checks, c) {
+			checks = append(checks, c)
+		}
+	}
+	guestLimit := max(o.limit()-reserve, o.limit()/2)
+	return "EB_CHECKS=" + shellQuote(strings.Join(checks, " ")) +
+		"\nEB_FLAGS=" + shellQuote(strings.Join(flags, " ")) +
+		"\nEB_LIMIT=" + strconv.Itoa(int(guestLimit.Seconds())) +
+		"\nEB_EPOCH=" + strconv.FormatInt(o.Epoch, 10) + "\n"
+}
+
+func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// judge makes the verdict of what was seen.
+func (o CheckOptions) judge(path string, plan Planned, s State, fault string, elapsed time.Duration) Verdict {
+	v := Verdict{
+		Version: 1, Image: filepath.Base(path), Arch: o.arch(), Board: o.board(), QEMU: plan.QEMU, Accel: plan.Machine.Accel,
+		Cmdline: plan.Cmdline, Seconds: elapsed.Round(100 * time.Millisecond).Seconds(), Milestones: s.Milestones,
+	}
+	if v.Accel == "" {
+		v.Accel = "tcg"
+	}
+	for _, name := range AllChecks() {
+		if slices.Contains(o.Checks, name) {
+			v.Checks = append(v.Checks, o.result(name, s))
+		}
+	}
+	v.Reason = reason(s, fault)
+	failed := slices.ContainsFunc(v.Checks, func(r Result) bool { return !r.OK })
+	v.OK = v.Reason == "" && !failed
+	if !v.OK {
+		v.LastLines = s.LastLines
+	}
+	return v
+}
+
+// result finds what the script said about a check, or, without a script, what the console showed.
+func (o CheckOptions) result(name string, s State) Result {
+	if i := slices.IndexFunc(s.Results, func(r Result) bool { return r.Name == name }); i >= 0 {
+		return s.Results[i]
+	}
+	reached := slices.ContainsFunc(s.Milestones, func(m Milestone) bool { return m.Name == MilestoneMultiUser })
+	switch {
+	case o.scripted() || !reached:
+		return Result{Name: name, Detail: "not reported"}
+	case name == CheckNoFailedUnits && len(s.FailedUnits) > 0:
+		return Result{Name: name, Detail: strings.Join(s.FailedUnits, "; ")}
+	}
+	return Result{Name: name, OK: true, Detail: "seen on the console"}
+}
+
+func reason(s State, fault string) string {
+	last := "before the kernel said anything"
+	if n := len(s.Milestones); n > 0 {
+		last = fmt.Sprintf("after milestone %q at %.0f s", s.Milestones[n-1].Name, s.Milestones[n-1].Seconds)
+	}
+	switch {
+	case s.Fatal != "":
+		return fmt.Sprintf("the boot ended %s: %s", last, s.Fatal)
+	case s.Finished:
+		return ""
+	case fault != "":
+		return fmt.Sprintf("the boot ended %s: %s", last, fault)
+	}
+	return fmt.Sprintf("the boot ended %s", last)
+}

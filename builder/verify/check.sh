@@ -1,0 +1,210 @@
+#!/bin/sh
+# Looks at a booted system from inside and prints what it finds on every console, one JSON object
+# a line after "@@EB ", then powers off. It is started detached from cloud-init's final stage, in
+# the environment of the file "env" next to it:
+#   EB_CHECKS  names of the checks, in order
+#   EB_FLAGS   kernel parameters that have to be there
+#   EB_LIMIT   seconds that the system may take to come up
+#   EB_EPOCH   the clock has to be later than this (seconds since 1970)
+set -u
+dir=${0%/*}
+# shellcheck disable=SC1091 # written next to this script by the seed
+. "$dir/env"
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export LC_ALL=C PATH
+
+say() { # one line on every console; the empty line parts it from half a line of others
+	read -r ttys </sys/class/tty/console/active
+	for tty in $ttys; do
+		printf '\n@@EB %s\n' "$1" >"/dev/$tty" 2>/dev/null || :
+	done
+}
+
+clean() { # text as the inside of a JSON string
+	printf '%s' "$1" | tr '\n\t' '  ' | tr -cd '[:print:]' | sed 's/[\\"]/_/g' | cut -c 1-400
+}
+
+result() { # NAME true|false DETAIL
+	line="{\"check\":\"$1\",\"ok\":$2,\"detail\":\"$(clean "$3")\"}"
+	printf '%s\n' "$line" >>"$dir/results"
+	say "$line"
+}
+
+now() { # seconds since the kernel started
+	cut -d . -f 1 /proc/uptime
+}
+
+wait_for() { # COMMAND...: until it succeeds or the time is up
+	while ! "$@" >/dev/null 2>&1; do
+		[ "$(now)" -lt "$EB_LIMIT" ] || return 1
+		sleep 1
+	done
+}
+
+check_multi_user() {
+	if wait_for systemctl -q is-active multi-user.target; then
+		say '{"milestone":"multi-user"}'
+		result multi-user true "after $(now) s of guest time"
+	else
+		result multi-user false "not after $(now) s; jobs: $(systemctl list-jobs --no-legend --plain 2>&1 | head -n 5)"
+	fi
+}
+
+cloud_init_ended() {
+	cloud-init status 2>/dev/null | grep -Eq '^status: (done|error|degraded|disabled)'
+}
+
+check_cloud_init() {
+	if ! wait_for cloud_init_ended; then
+		result cloud-init false "not done after $(now) s: $(cloud-init status --long 2>&1)"
+		return
+	fi
+	code=0
+	out=$(cloud-init status --long 2>&1) || code=$?
+	say '{"milestone":"cloud-init"}'
+	case $code in
+	0 | 2) result cloud-init true "$out" ;;
+	*) result cloud-init false "code $code: $out" ;;
+	esac
+}
+
+no_job_runs() {
+	[ -z "$(systemctl list-jobs --no-legend --plain 2>/dev/null)" ]
+}
+
+check_failed_units() {
+	wait_for no_job_runs
+	failed=$(systemctl list-units --failed --no-legend --plain | cut -d ' ' -f 1)
+	if [ -z "$failed" ]; then
+		result no-failed-units true "none"
+		return
+	fi
+	detail=
+	for unit in $failed; do
+		detail="$detail $unit: $(journalctl -b -u "$unit" -n 3 -o cat --no-pager 2>&1);"
+	done
+	result no-failed-units false "$detail"
+}
+
+check_cmdline() {
+	missing=
+	line=" $(cat /proc/cmdline) "
+	for flag in $EB_FLAGS; do
+		case $line in
+		*" $flag "*) ;;
+		*) missing="$missing $flag" ;;
+		esac
+	done
+	if [ -z "$missing" ]; then
+		result cmdline-flags true "$line"
+	else
+		result cmdline-flags false "missing:$missing; there is:$line"
+	fi
+}
+
+check_memory_cgroup() {
+	if grep -qw memory /sys/fs/cgroup/cgroup.controllers 2>/dev/null; then
+		result memory-cgroup true "cgroup v2: $(cat /sys/fs/cgroup/cgroup.controllers)"
+	elif awk '$1 == "memory" && $4 == 1 { on = 1 } END { exit !on }' /proc/cgroups; then
+		result memory-cgroup true "cgroup v1"
+	else
+		result memory-cgroup false "$(cat /proc/cgroups)"
+	fi
+}
+
+# A gRPC call by hand: an empty message is one byte of flags and four of length, all zero.
+cri_version() {
+	head -c 5 /dev/zero | curl --silent --show-error --max-time 30 --http2-prior-knowledge \
+		--unix-socket /run/containerd/containerd.sock \
+		-H 'content-type: application/grpc' -H 'te: trailers' --data-binary @- \
+		http://localhost/runtime.v1.RuntimeService/Version | tr -c '[:print:]' ' '
+}
+
+cri_answers() {
+	cri_version | grep -q containerd
+}
+
+check_containerd() {
+	if ! command -v curl >/dev/null; then
+		result cri false "curl is not installed, the CRI socket can't be asked"
+	elif wait_for cri_answers; then
+		result cri true "$(cri_version 2>&1)"
+	else
+		result cri false "no answer on the CRI socket: $(cri_version 2>&1) $(systemctl is-active containerd 2>&1)"
+	fi
+}
+
+check_mosquitto() {
+	wait_for systemctl -q is-active mosquitto
+	pid=$(systemctl show -p MainPID --value mosquitto)
+	user=$(id -nu "$(awk '/^Uid:/ { print $2 }' "/proc/${pid:-0}/status" 2>/dev/null)" 2>/dev/null) || user=
+	if [ "$user" = mosquitto ]; then
+		result mosquitto-user true "process $pid of user mosquitto"
+	else
+		result mosquitto-user false "runs as '$user' (process ${pid:-none}): $(systemctl is-active mosquitto 2>&1)"
+	fi
+}
+
+check_cni() {
+	count=0 bad=
+	for plugin in /opt/cni/bin/*; do
+		[ -x "$plugin" ] || continue
+		count=$((count + 1))
+		CNI_COMMAND=VERSION "$plugin" </dev/null 2>/dev/null | grep -q supportedVersions || bad="$bad ${plugin##*/}"
+	done
+	if [ "$count" -gt 0 ] && [ -z "$bad" ]; then
+		result cni-plugins true "$count plugins answer VERSION"
+	else
+		result cni-plugins false "$count plugins in /opt/cni/bin; no answer from:${bad:- none}"
+	fi
+}
+
+# The file system has to be 90 % of its disk. df leaves out the file system's own metadata, so
+# resize2fs's view, the count of blocks in the superblock, is asked first.
+check_root_grown() {
+	part=$(findmnt -n -o SOURCE /)
+	disk=$(lsblk -n -b -d -o SIZE "/dev/$(lsblk -n -d -o PKNAME "$part")" | tr -d ' ')
+	if grown; then
+		result root-grown true "$fs of $disk bytes on $part"
+	else
+		result root-grown false "$fs of $disk bytes on $part"
+	fi
+}
+
+grown() {
+	fs=$(dumpe2fs -h "$part" 2>/dev/null | awk -F ': *' '/^Block count/ { n = $2 } /^Block size/ { s = $2 } END { printf "%.0f", n * s }')
+	[ "${fs:-0}" -gt 0 ] || fs=$(df -B 1 -P / | awk 'NR == 2 { print $2 }')
+	[ "$((fs / 9))" -ge "$((disk / 10))" ]
+}
+
+check_clock() {
+	t=$(date +%s)
+	if [ "$t" -gt "$EB_EPOCH" ]; then
+		result clock true "$(date -u)"
+	else
+		result clock false "$(date -u) is before $(date -u -d "@$EB_EPOCH")"
+	fi
+}
+
+: >"$dir/results"
+dmesg -n 1             # the kernel stays silent on the console
+kill -55 1 2>/dev/null # SIGRTMIN+21: and so does systemd (systemd(1))
+for check in $EB_CHECKS; do
+	case $check in
+	multi-user) check_multi_user ;;
+	no-failed-units) check_failed_units ;;
+	cloud-init) check_cloud_init ;;
+	cmdline-flags) check_cmdline ;;
+	memory-cgroup) check_memory_cgroup ;;
+	cri) check_containerd ;;
+	mosquitto-user) check_mosquitto ;;
+	cni-plugins) check_cni ;;
+	root-grown) check_root_grown ;;
+	clock) check_clock ;;
+	*) result "$check" false "the check script does not know it" ;;
+	esac
+done
+while read -r line; do say "$line"; done <"$dir/results" # for what others tore apart
+say '{"end":true}'
+sync
+systemctl poweroff
