@@ -94,6 +94,7 @@ cover() {
 	mount --bind /root/run/edgebake/policy-rc.d /root/usr/sbin/policy-rc.d || fail "prepare covering policy-rc.d"
 }
 
+# Programs of the image are named by their full path: busybox would run its own otherwise.
 inside() {
 	env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 		HOME=/root TERM=dumb LC_ALL=C LANG=C DEBIAN_FRONTEND=noninteractive \
@@ -103,13 +104,13 @@ inside() {
 
 # dpkg's status lines and its scripts' output share the console, so that they stay in order.
 run_dpkg() {
-	inside chroot /root dpkg --force-unsafe-io --force-confnew --abort-after=1 --status-fd 3 "$@" 3>/dev/console
+	inside chroot /root /usr/bin/dpkg --force-unsafe-io --force-confnew --abort-after=1 --status-fd 3 "$@" 3>/dev/console
 }
 
 configure_now() {
 	for package in "$@"; do
 		# shellcheck disable=SC2016
-		state=$(inside chroot /root dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)
+		state=$(inside chroot /root /usr/bin/dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)
 		[ "$state" = unpacked ] || continue
 		say "package $package configure"
 		run_dpkg --force-depends --no-triggers --configure "$package" || fail "configure $package"
@@ -125,7 +126,7 @@ preinst() {
 	fi
 	[ -f "/root$4" ] || fail "preinst $1: there is no $4"
 	say "package $1 preinst"
-	inside chroot /root env DPKG_MAINTSCRIPT_PACKAGE="$1" DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT=1 \
+	inside chroot /root /usr/bin/env DPKG_MAINTSCRIPT_PACKAGE="$1" DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT=1 \
 		DPKG_MAINTSCRIPT_ARCH="$2" DPKG_MAINTSCRIPT_NAME=preinst DPKG_MAINTSCRIPT_DEBUG=0 \
 		DPKG_RUNNING_VERSION="$DPKG_VERSION" DPKG_ADMINDIR=/var/lib/dpkg DPKG_ROOT='' \
 		DPKG_FORCE=unsafe-io,confnew "$4" install
@@ -134,7 +135,7 @@ preinst() {
 }
 
 run_preinsts() {
-	DPKG_VERSION=$(inside chroot /root dpkg-query --version | sed -n '1s/.*version \([^ ]*\).*/\1/p')
+	DPKG_VERSION=$(inside chroot /root /usr/bin/dpkg-query --version | sed -n '1s/.*version \([^ ]*\).*/\1/p')
 	# The essential base first: its preinst scripts, then its configuration.
 	while read -r package; do
 		while read -r name arch version path before; do
@@ -151,12 +152,12 @@ configure() {
 	say "step configure"
 	run_dpkg --configure -a || fail "configure -a"
 	# shellcheck disable=SC2016
-	if inside chroot /root dpkg-query -W -f '${db:Status-Status}\n' | grep -q triggers-; then
+	if inside chroot /root /usr/bin/dpkg-query -W -f '${db:Status-Status}\n' | grep -q triggers-; then
 		say "step triggers"
 		run_dpkg --triggers-only -a || fail "configure triggers"
 	fi
 	say "step audit"
-	audit=$(inside chroot /root dpkg --audit 2>&1)
+	audit=$(inside chroot /root /usr/bin/dpkg --audit 2>&1)
 	if [ -n "$audit" ]; then
 		echo "$audit"
 		fail "audit dpkg --audit is not silent"
