@@ -3,6 +3,7 @@ package profile_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -109,8 +110,30 @@ func TestSchemaIsUpToDate(t *testing.T) {
 	if !bytes.Equal(got, want) {
 		t.Errorf("profiles/schema.json does not fit the types; run go generate ./builder/profile\n%s", cmp.Diff(string(got), string(want)))
 	}
-	if bytes.Contains(want, []byte(`"description": ""`)) {
-		t.Error("a field has no comment")
+	var text struct {
+		Defs       map[string]struct{ Properties properties } `json:"$defs"`
+		Properties properties
+	}
+	if err := json.Unmarshal(want, &text); err != nil {
+		t.Fatal(err)
+	}
+	text.Properties.check(t, "Profile")
+	for name, def := range text.Defs {
+		def.Properties.check(t, name)
+	}
+}
+
+type properties map[string]struct{ Description string }
+
+func (p properties) check(t *testing.T, name string) {
+	t.Helper()
+	if len(p) == 0 {
+		t.Errorf("%s has no properties", name)
+	}
+	for key, property := range p {
+		if property.Description == "" {
+			t.Errorf("%s.%s has no comment", name, key)
+		}
 	}
 }
 

@@ -24,8 +24,10 @@ func (o Origin) String() string {
 
 // Fault is one thing wrong with a profile.
 type Fault struct {
-	File         string `json:"file"`
-	Line, Column int
+	File string `json:"file"`
+	// Line and Column count from 1; a fault of an option, not of a file, has none.
+	Line   int `json:"line,omitempty"`
+	Column int `json:"column,omitempty"`
 	// Path of the value: disk.partitions[1].fs.
 	Path    string `json:"path,omitempty"`
 	Message string `json:"message"`
