@@ -70,7 +70,7 @@ func (l loader) index(ctx context.Context, rel *Release, name string) (*index, e
 // explainMismatch says who claimed the other digest.
 func explainMismatch(err error) error {
 	var m *cas.MismatchError
-	if errors.As(err, &m) && m.Got != m.Want {
+	if errors.As(err, &m) && m.Got != "" && m.Got != m.Want {
 		return fmt.Errorf("SHA-256 is %s but InRelease says %s: %w", m.Got.Short(), m.Want.Short(), err)
 	}
 	return err

@@ -129,8 +129,8 @@ func (s *solver) pin(text string) (string, error) {
 }
 
 func (u *Universe) inSuite(p *Package, suite string) bool {
-	s := u.Sources[p.Source]
-	return suite == s.Source.Suite || suite == s.Release.Suite || suite == s.Release.Codename
+	r := u.Releases[p.Source]
+	return suite == u.Sources[p.Source].Suite || suite == r.Suite || suite == r.Codename
 }
 
 // resolveName finds the candidate of a requested name, or the only provider of a virtual one.

@@ -8,18 +8,13 @@ import (
 	"github.com/edgebake/edgebake/builder/deb"
 )
 
-// SourceInfo is a loaded source: where it came from and its verified Release.
-type SourceInfo struct {
-	Source   Source
-	Release  Release
-	Priority int // with the default filled in
-}
-
 // Universe is all packages that the sources offer to one architecture. It does not change after
 // Load and may be used by several goroutines.
 type Universe struct {
 	Arch    string
-	Sources []SourceInfo
+	Sources []Source // Priority with the default filled in
+	// Releases are the verified Release files of the Sources, in their order.
+	Releases []Release
 	// Packages in the order of the sources and their indexes.
 	Packages []Package
 
@@ -39,7 +34,9 @@ func newUniverse(arch string) *Universe {
 }
 
 func (u *Universe) addSource(s Source, l loadedSource) {
-	u.Sources = append(u.Sources, SourceInfo{Source: s, Release: l.release, Priority: l.priority})
+	s.Priority = l.priority
+	u.Sources = append(u.Sources, s)
+	u.Releases = append(u.Releases, l.release)
 	for _, x := range l.indexes {
 		u.Packages = slices.Grow(u.Packages, len(x.packages))
 		for i := range x.packages {
@@ -103,7 +100,7 @@ func (u *Universe) label(p *Package) string {
 	if p.Source < 0 {
 		return "the image"
 	}
-	s := u.Sources[p.Source].Source
+	s := u.Sources[p.Source]
 	if s.flat() {
 		return s.Name
 	}
