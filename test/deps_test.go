@@ -49,7 +49,7 @@ var ranks = map[string]int{
 	"builder/profile": 20, "builder/tree": 20, "builder/guest/vm": 20, "cloudinit": 20,
 	"builder/profile/schemagen/schema": 25, "builder/profile/schemagen": 26,
 	"builder/fetch": 30, "builder/deb": 30, "builder/guest/initramfs": 30,
-	"builder/disk/ext4": 30, "builder/disk/fat": 30, "builder/system": 30,
+	"builder/disk/sparse": 25, "builder/disk/ext4": 30, "builder/disk/fat": 30, "builder/system": 30,
 	"builder/apt": 40, "builder/disk": 40,
 	"builder/lock":      50,
 	"builder/component": 60, "builder/boot": 60, "builder/image": 60,

@@ -17,9 +17,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/edgebake/edgebake/builder/apt"
 	"github.com/edgebake/edgebake/builder/cas"
 	"github.com/edgebake/edgebake/builder/disk"
 	"github.com/edgebake/edgebake/builder/fetch"
+	"github.com/edgebake/edgebake/builder/guest"
 	"github.com/edgebake/edgebake/builder/guest/vm"
 	"github.com/edgebake/edgebake/builder/lock"
 	"github.com/edgebake/edgebake/builder/profile"
@@ -108,6 +110,9 @@ func outcome(err error) (code int, hint string) {
 		gone     *fetch.NotFoundError
 		offline  *fetch.OfflineError
 		small    *disk.SizeError
+		unsigned *apt.SignatureError
+		unknown  *apt.UnknownPackageError
+		script   *guest.ScriptError
 	)
 	switch {
 	case err == nil:
@@ -124,6 +129,8 @@ func outcome(err error) (code int, hint string) {
 		return exitStale, "edgebake lock " + unlocked.Profile
 	case errors.As(err, &mismatch):
 		return exitUnverified, "nothing of it was kept: try again, or another mirror (--mirror PREFIX=URL); if the archive changed: edgebake lock PROFILE"
+	case errors.As(err, &unsigned):
+		return exitUnverified, "nothing of it was used: try another mirror, or compare the keyring and the fingerprints in the profile with what the archive publishes"
 	case errors.As(err, &verdict):
 		return exitVerdict, "the console log says more"
 	case errors.As(err, &inUse):
@@ -134,6 +141,10 @@ func outcome(err error) (code int, hint string) {
 		return exitFailed, "run edgebake fetch PROFILE once without --offline"
 	case errors.As(err, &small):
 		return exitFailed, "raise disk.size or the partition's size in the profile, then: edgebake lock PROFILE"
+	case errors.As(err, &unknown):
+		return exitFailed, "correct the name in the profile, or add the source that has the package"
+	case errors.As(err, &script):
+		return exitFailed, "correct the package's configuration or leave it out of the profile; the guest's console log says more"
 	case errors.As(err, &noQEMU):
 		return exitFailed, "then run the same command again; edgebake doctor shows what else is missing"
 	}

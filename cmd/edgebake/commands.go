@@ -10,6 +10,7 @@ func commands(env *environment) []*cobra.Command {
 		newShow(env),
 		newLock(env),
 		newFetch(env),
+		newBake(env),
 		newBoot(env),
 		newInspect(env),
 		newDiff(env),

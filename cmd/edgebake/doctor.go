@@ -171,9 +171,9 @@ func checkDisk(_ context.Context, env *environment) []finding {
 	return []finding{f}
 }
 
-const doctorLong = `doctor looks at what baking and booting need: QEMU with its machines, UEFI firmware, Go, and free
-disk at the store. It exits with 1 when something is missing that a bake can't do without.`
+const doctorLong = `doctor looks at what baking and booting need: QEMU with its machines, UEFI firmware, Go, free
+disk at the store, the archives that the built-in profiles name, and the clock. It exits with 1 when something is missing that a bake can't do without.`
 
 func doctorChecks() []func(context.Context, *environment) []finding {
-	return []func(context.Context, *environment) []finding{checkQEMU, checkFirmware, checkGo, checkDisk}
+	return []func(context.Context, *environment) []finding{checkQEMU, checkFirmware, checkGo, checkDisk, checkNetwork}
 }
