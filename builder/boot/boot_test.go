@@ -202,6 +202,11 @@ menuentry 'Debian GNU/Linux, with Linux 6.1.0-9-amd64' {
 	if !strings.HasSuffix(grubCfg, wantMenu) {
 		t.Errorf("grub.cfg is\n%s", grubCfg)
 	}
+	entry := tree.Entry{Path: "grub.cfg", Type: tree.File, Content: tree.InlineContent([]byte(grubCfg))}
+	params, err := boot.GrubParameters(tree.NewReader(nil), entry)
+	if d := cmp.Diff([]string{"root=LABEL=writable", "ro", "console=tty0", "console=ttyS0,115200", "ds=nocloud;h=x"}, params); d != "" || err != nil {
+		t.Error(err, d)
+	}
 	// sh is what grub-mkconfig reads the settings with.
 	out, err := exec.Command(oracle.Need(t, "sh"), "-c", contents["etc/default/grub.d/60-edgebake.cfg"]+`printf %s "$GRUB_CMDLINE_LINUX_DEFAULT"`).Output()
 	if err != nil || string(out) != "console=tty0 console=ttyS0,115200 ds=nocloud;h=x" {

@@ -159,3 +159,24 @@ func quote(s string) string {
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
+
+// GrubParameters returns the kernel parameters of the first linux command in a grub.cfg. It takes
+// off quotes around whole words, as GrubEFI writes them; variables stay as they are written.
+func GrubParameters(src *tree.Reader, grubCfg tree.Entry) ([]string, error) {
+	text, err := readText(src, grubCfg)
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line)
+		if len(words) < 2 || words[0] != "linux" {
+			continue
+		}
+		params := words[2:]
+		for i := range params {
+			params[i] = strings.Trim(params[i], `'"`)
+		}
+		return params, nil
+	}
+	return nil, fmt.Errorf("reading %s: it has no linux command", grubCfg.Path)
+}
