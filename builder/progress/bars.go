@@ -42,18 +42,31 @@ func (b *Bars) Close() error {
 
 // Task implements Reporter.
 func (b *Bars) Task(name string, total int64, unit Unit) Task {
-	counters, speed := decor.CountersKibiByte("% .1f / % .1f"), decor.AverageSpeed(decor.SizeB1024(0), "% .1f")
-	if unit == Items {
-		counters, speed = decor.CountersNoUnit("%d / %d"), decor.AverageSpeed(0, "%.0f/s")
-	}
-	bar, err := b.pool.Add(max(total, 0), mpb.BarStyle().Build(),
-		mpb.BarRemoveOnComplete(),
-		mpb.PrependDecorators(decor.Name("    "+name+" "), counters),
-		mpb.AppendDecorators(speed, decor.Name(" "), decor.AverageETA(decor.ET_STYLE_GO)))
+	before, after := decorators(total, unit)
+	bar, err := b.pool.Add(max(total, 0), mpb.BarStyle().Build(), mpb.BarRemoveOnComplete(),
+		mpb.PrependDecorators(decor.Name("    "+name+" "), before), mpb.AppendDecorators(after...))
 	if err != nil {
 		return discardTask{} // after Close
 	}
 	return &barTask{bar: bar, text: b.Text.Task(name, total, unit).(*textTask)}
+}
+
+// decorators are what stands before and after a bar; work of unknown size has no time left.
+func decorators(total int64, unit Unit) (before decor.Decorator, after []decor.Decorator) {
+	speed := decor.AverageSpeed(decor.SizeB1024(0), " % .1f")
+	before = decor.CountersKibiByte("% .1f / % .1f ")
+	switch {
+	case unit == Items && total > 0:
+		before, speed = decor.CountersNoUnit("%d / %d "), decor.AverageSpeed(0, " %.0f/s")
+	case unit == Items:
+		before, speed = decor.CurrentNoUnit("%d "), decor.AverageSpeed(0, " %.0f/s")
+	case total <= 0:
+		before = decor.CurrentKibiByte("% .1f ")
+	}
+	if total <= 0 {
+		return before, []decor.Decorator{speed}
+	}
+	return before, []decor.Decorator{speed, decor.Name(" "), decor.AverageETA(decor.ET_STYLE_GO)}
 }
 
 type barTask struct {
