@@ -28,7 +28,7 @@ func benchTree(b *testing.B) (tree.Tree, *tree.Reader) {
 	}
 	b.Cleanup(func() { f.Close() })
 	data := pattern(8 * mib)
-	for range benchFiles * benchBytes / len(data) + 1 {
+	for range benchFiles*benchBytes/len(data) + 1 {
 		if _, err := f.Write(data); err != nil {
 			b.Fatal(err)
 		}

@@ -41,8 +41,8 @@ func (d *directory) room() int {
 
 // rootLimit and nodeLimit are the index entries of the root and of a block below; the first
 // place holds the counts, and with checksums the last place holds the sum.
-func (d *directory) rootLimit() int { return (d.room()+12*boolInt(d.csum)-32)/8 - boolInt(d.csum) }
-func (d *directory) nodeLimit() int { return (d.room()+12*boolInt(d.csum)-8)/8 - boolInt(d.csum) }
+func (d *directory) rootLimit() int { return (blockSize-32)/8 - boolInt(d.csum) }
+func (d *directory) nodeLimit() int { return (blockSize-8)/8 - boolInt(d.csum) }
 
 func boolInt(b bool) int {
 	if b {

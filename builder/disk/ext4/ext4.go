@@ -91,12 +91,9 @@ const (
 	compatExtAttr     = 0x8
 	compatResizeInode = 0x10
 	compatDirIndex    = 0x20
-	compatSparse2     = 0x200
-	compatOrphanFile  = 0x1000
 
 	incompatFiletype   = 0x2
 	incompatRecover    = 0x4
-	incompatJournalDev = 0x8
 	incompatMetaBG     = 0x10
 	incompatExtents    = 0x40
 	incompat64bit      = 0x80

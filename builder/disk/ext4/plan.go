@@ -295,12 +295,11 @@ func (p *plan) fits() error {
 
 func (n *node) allocate(a *allocator) {
 	n.runs, n.index = nil, nil
-	start := int64(0)
+	n.blocks = 0
 	for _, s := range n.data {
 		n.runs = a.runs(n.runs, s.start, s.end-s.start)
-		start += s.end - s.start
+		n.blocks += s.end - s.start
 	}
-	n.blocks = start
 	if n.attrs != nil {
 		n.attrsAt = a.one()
 		n.blocks++
@@ -311,8 +310,8 @@ func (n *node) allocate(a *allocator) {
 	}
 }
 
-// MinSize returns the smallest size, in bytes, at which Write can store t with o; o.Size is not
-// used. Journal and descriptors grow with the size, so it tries until it fits.
+// MinSize returns the smallest size, in bytes and up to 200 KiB more, at which Write can store t
+// with o; o.Size is not used. Journal and descriptors grow with the size, so it tries until it fits.
 func MinSize(t tree.Tree, o Options) (int64, error) {
 	p, err := prepare(t, o)
 	if err != nil {
@@ -334,6 +333,9 @@ func (p *plan) minSize() (int64, error) {
 		if !ok {
 			return 0, err
 		}
-		p.o.Size = max(small.Need, p.o.Size+blockSize)
+		if small.Need <= p.o.Size { // the last group was too short to be kept
+			small.Need = p.o.Size + minTailBlocks*blockSize
+		}
+		p.o.Size = small.Need
 	}
 }

@@ -157,7 +157,7 @@ func TestWriteIsCleanForE2fsck(t *testing.T) {
 		{"many inodes", everything(), 5000 * mib, func(o *Options) { o.BytesPerInode = 4096 }},
 		{"few inodes", everything(), 5000 * mib, func(o *Options) { o.BytesPerInode = 1 << 20 }},
 		{"several flex groups", everything(), 20000 * mib, nil},
-		{"large", everything(), 3 << 40, nil},
+		{"large", everything(), 300 << 30, nil},
 		{"large journal", everything(), 4000 * mib, func(o *Options) { o.JournalSize = 1 << 30 }},
 		{"no reserve", everything(), 2252 * mib, func(o *Options) { o.MaxResize, o.ReservedPercent = 1, -1 }},
 		{"cloud image", everything(), 2252 * mib, func(o *Options) { o.MaxResize = 2 << 40; o.BytesPerInode = 8192 }},
