@@ -190,17 +190,11 @@ func watch(ctx context.Context, machine *vm.VM, console *Console, powersOff bool
 // seed is what makes cloud-init start the script, detached, so that cloud-init itself can end.
 func (o CheckOptions) seed(ctx context.Context, path string) (map[string][]byte, error) {
 	flags := o.Flags
-	if flags == nil && o.arch() == "arm64" {
-		img, err := openTarget(ctx, path)
-		if err != nil {
-			return nil, err
-		}
-		defer img.close()
-		eff, err := boot.Evaluate(img.fat, img.reader, boot.Board(o.board()))
-		if err != nil {
+	if flags == nil {
+		var err error
+		if flags, err = o.ownFlags(ctx, path); err != nil {
 			return nil, fmt.Errorf("reading kernel parameters of %s: %w", path, err)
 		}
-		flags = strings.Fields(eff.Cmdline)
 	}
 	return cloudinit.NoCloud(cloudinit.Seed{
 		Meta: cloudinit.MetaData{InstanceID: "edgebake-check", LocalHostname: "edgebake-check"},
@@ -212,6 +206,20 @@ func (o CheckOptions) seed(ctx context.Context, path string) (map[string][]byte,
 			RunCmd: [][]string{{"systemd-run", "--no-block", "--collect", "--unit=edgebake-check", "/bin/sh", "/run/edgebake/check"}},
 		},
 	})
+}
+
+// ownFlags are the kernel parameters that the image itself asks for.
+func (o CheckOptions) ownFlags(ctx context.Context, path string) ([]string, error) {
+	img, err := openTarget(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	defer img.close()
+	if o.arch() == "amd64" {
+		return img.grubFlags(ctx)
+	}
+	eff, err := boot.Evaluate(img.fat, img.reader, boot.Board(o.board()))
+	return strings.Fields(eff.Cmdline), err
 }
 
 func (o CheckOptions) environment(flags []string) string {

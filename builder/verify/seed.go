@@ -12,8 +12,9 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/edgebake/edgebake/builder/cas"
+	"github.com/edgebake/edgebake/builder/boot"
 	"github.com/edgebake/edgebake/builder/disk/fat"
+	"github.com/edgebake/edgebake/builder/image"
 	"github.com/edgebake/edgebake/builder/tree"
 )
 
@@ -22,20 +23,15 @@ type target struct {
 	path   string
 	size   int64
 	file   *os.File
-	region region // of the FAT
+	image  *image.Image
+	region image.Partition // of the FAT
 	info   fat.Info
 	fat    tree.Tree
 	reader *tree.Reader
 }
 
-// region is a part of the image in bytes.
-type region struct{ offset, size int64 }
-
-// targetBlob is the name of the image's bytes in the reader; it is no digest of anything.
-const targetBlob cas.Digest = "image"
-
 func openTarget(ctx context.Context, path string) (*target, error) {
-	t := &target{path: path, reader: tree.NewReader(nil)}
+	t := &target{path: path}
 	if err := t.open(ctx); err != nil {
 		t.close()
 		return nil, fmt.Errorf("opening image %s: %w", path, err)
@@ -47,29 +43,51 @@ func (t *target) open(ctx context.Context) (err error) {
 	if t.file, err = os.Open(t.path); err != nil {
 		return err
 	}
-	info, err := t.file.Stat()
-	if err != nil {
+	if t.image, err = image.Open(t.path); err != nil {
 		return err
 	}
-	t.size = info.Size()
-	t.reader.Add(targetBlob, t.file)
-	if t.region, err = findFAT(t.file, t.size); err != nil {
-		return err
+	t.size, t.reader = t.image.Size(), t.image.Reader()
+	parts := t.image.Partitions()
+	i := slices.IndexFunc(parts, func(p image.Partition) bool { return p.FS == "vfat" })
+	if i < 0 {
+		return fmt.Errorf("none of its %d partitions is a FAT to boot from", len(parts))
 	}
-	fs, err := fat.Open(io.NewSectionReader(t.file, t.region.offset, t.region.size), t.region.size)
+	t.region = parts[i]
+	fs, err := fat.Open(io.NewSectionReader(t.file, t.region.Start, t.region.Size), t.region.Size)
 	if err != nil {
 		return err
 	}
 	t.info = fs.Info()
-	t.fat, err = fs.Tree(ctx, targetBlob, t.region.offset)
+	t.fat, err = t.image.Tree(ctx, t.region.Number)
 	return err
 }
 
 func (t *target) close() {
-	_ = t.reader.Close()
-	if t.file != nil {
-		_ = t.file.Close() // read only: nothing can be lost
+	if t.image != nil {
+		_ = t.image.Close() // read only, as the file: nothing can be lost
 	}
+	if t.file != nil {
+		_ = t.file.Close()
+	}
+}
+
+// grubFlags are the parameters of the first kernel in the grub.cfg of a Linux partition.
+func (t *target) grubFlags(ctx context.Context) ([]string, error) {
+	for _, p := range t.image.Partitions() {
+		if p.FS != "ext4" {
+			continue
+		}
+		files, err := t.image.Tree(ctx, p.Number)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range []string{"boot/grub/grub.cfg", "grub/grub.cfg"} {
+			if e, ok := files.Lookup(name); ok {
+				return boot.GrubParameters(t.reader, e)
+			}
+		}
+	}
+	return nil, &boot.MissingFileError{Path: "boot/grub/grub.cfg"}
 }
 
 // extract copies a file of the FAT to a file of the host.
@@ -177,12 +195,12 @@ func (t *target) compare(ctx context.Context, made []byte) ([]Patch, error) {
 			return nil, err
 		}
 		// Up to the next border of a cluster of the whole disk.
-		n := min(clusterSize-(t.region.offset+at)%clusterSize, int64(len(made))-at)
-		if _, err := t.file.ReadAt(old[:n], t.region.offset+at); err != nil {
+		n := min(clusterSize-(t.region.Start+at)%clusterSize, int64(len(made))-at)
+		if _, err := t.file.ReadAt(old[:n], t.region.Start+at); err != nil {
 			return nil, err
 		}
 		if !bytes.Equal(old[:n], made[at:at+n]) {
-			patches = append(patches, Patch{Offset: t.region.offset + at, Length: n, Data: bytes.NewReader(made[at : at+n])})
+			patches = append(patches, Patch{Offset: t.region.Start + at, Length: n, Data: bytes.NewReader(made[at : at+n])})
 		}
 		at += n
 	}
