@@ -63,11 +63,13 @@ func ForImage(ctx context.Context, s Source, c Compression) ([]byte, error) {
 	return compress(raw, c)
 }
 
+// guestModules names crc32c_generic because ext4 asks for it at mount time only, by its algorithm:
+// neither "depends" nor every version's "softdep" has it.
 func guestModules(arch string) []string {
 	if arch == "amd64" {
-		return []string{"virtio_pci", "virtio_blk", "ext4", "crc32c_intel?"}
+		return []string{"virtio_pci", "virtio_blk", "crc32c_generic?", "crc32c_intel?", "ext4"}
 	}
-	return []string{"virtio_mmio", "virtio_blk", "ext4"}
+	return []string{"virtio_mmio", "virtio_blk", "crc32c_generic?", "ext4"}
 }
 
 // imageModules is what a root file system can be behind: the boards' card readers, USB storage,
@@ -75,7 +77,7 @@ func guestModules(arch string) []string {
 func imageModules(arch string) []string {
 	names := []string{
 		"virtio_pci", "virtio_mmio?", "virtio_blk", "virtio_scsi?", "sd_mod", "nvme?",
-		"xhci_pci?", "usb_storage", "uas?", "mmc_block", "ext4",
+		"xhci_pci?", "usb_storage", "uas?", "mmc_block", "crc32c_generic?", "ext4",
 	}
 	if arch == "amd64" {
 		return append(names, "ahci", "ata_piix?", "ehci_pci?", "sdhci_pci?", "sdhci_acpi?", "hv_storvsc?", "vmw_pvscsi?", "crc32c_intel?")

@@ -122,6 +122,8 @@ func (m Machine) accel() string {
 
 func (m Machine) bootArgs() ([]string, error) {
 	switch {
+	case m.boot != "":
+		return []string{"-drive", "if=ide,format=raw,file=" + escape(m.boot)}, nil
 	case (m.Kernel == "") == (m.Firmware == ""):
 		return nil, fmt.Errorf("describing machine: exactly one of kernel (%q) and firmware (%q) must be given", m.Kernel, m.Firmware)
 	case m.Firmware != "":

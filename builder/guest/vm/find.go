@@ -20,7 +20,7 @@ func (e *MissingQEMUError) Error() string {
 		e.Binary, strings.Join(e.Packages, " "))
 }
 
-func binary(arch string) (name string, packages []string, err error) {
+func binaryOf(arch string) (name string, packages []string, err error) {
 	switch arch {
 	case "arm64":
 		return "qemu-system-aarch64", []string{"qemu-system-arm"}, nil
@@ -36,7 +36,7 @@ const askLimit = 20 * time.Second
 // Find returns the path of QEMU for arch (Debian's name) and its version ("7.2.22"). The error
 // is a *MissingQEMUError when QEMU is not installed.
 func Find(arch string) (path, version string, err error) {
-	name, packages, err := binary(arch)
+	name, packages, err := binaryOf(arch)
 	if err != nil {
 		return "", "", err
 	}

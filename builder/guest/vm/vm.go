@@ -30,6 +30,8 @@ type Machine struct {
 	Forward map[int]int
 	// NoReboot makes a guest's reboot end the machine.
 	NoReboot bool
+
+	boot string // a raw disk that the BIOS starts: the probe's
 }
 
 // Disk is one drive of a Machine, in order: vda, vdb ... (or mmcblk0 for Bus "sd").
