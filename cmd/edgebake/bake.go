@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/edgebake/edgebake/builder"
+	"github.com/edgebake/edgebake/builder/guest/vm"
 	"github.com/edgebake/edgebake/builder/lock"
 	"github.com/edgebake/edgebake/builder/profile"
 	"github.com/edgebake/edgebake/builder/verify"
@@ -101,7 +102,11 @@ func prove(ctx context.Context, env *environment, l profile.Loaded, pinned lock.
 		return fmt.Errorf("making work directory: %w", err)
 	}
 	defer os.RemoveAll(work)
+	probe, err := vm.Probe(ctx, l.Profile.Arch)
+	if err != nil {
+		return err
+	}
 	return env.judge(ctx, path, filepath.Dir(path), verify.CheckOptions{
-		Options: verify.Options{Arch: l.Profile.Arch, WorkDir: work}, Checks: l.Profile.Checks, Epoch: pinned.Epoch,
+		Options: verify.Options{Arch: l.Profile.Arch, WorkDir: work, Accel: probe.Accel}, Checks: l.Profile.Checks, Epoch: pinned.Epoch,
 	})
 }

@@ -60,7 +60,11 @@ func runBoot(ctx context.Context, env *environment, o bootOptions, path string) 
 		return fmt.Errorf("making work directory: %w", err)
 	}
 	defer os.RemoveAll(work)
-	plan := verify.Options{Arch: arch, Board: o.machine, WorkDir: work}
+	probe, err := vm.Probe(ctx, arch)
+	if err != nil {
+		return err
+	}
+	plan := verify.Options{Arch: arch, Board: o.machine, WorkDir: work, Accel: probe.Accel}
 	if o.ssh {
 		plan.SSHPort = o.port
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -136,6 +137,19 @@ func checkFirmware(context.Context, *environment) []finding {
 		"apt-get install ovmf, to boot amd64 images"}}
 }
 
+// checkAccelerator times KVM against TCG: a /dev/kvm can exist and be slower.
+func checkAccelerator(ctx context.Context, _ *environment) []finding {
+	result, err := vm.Probe(ctx, "amd64")
+	if err != nil {
+		return []finding{{"accelerator", stateWarning, err.Error(), ""}}
+	}
+	text := result.Accel + ": " + result.Why
+	if result.TCG > 0 || result.KVM > 0 {
+		text += fmt.Sprintf(" (TCG %s, KVM %s)", result.TCG.Round(time.Millisecond), result.KVM.Round(time.Millisecond))
+	}
+	return []finding{{Topic: "accelerator", State: stateOK, Text: text}}
+}
+
 // checkGo looks for go, which builds components that are Go modules.
 func checkGo(_ context.Context, env *environment) []finding {
 	for _, dir := range filepath.SplitList(env.getenv("PATH")) {
@@ -171,9 +185,11 @@ func checkDisk(_ context.Context, env *environment) []finding {
 	return []finding{f}
 }
 
-const doctorLong = `doctor looks at what baking and booting need: QEMU with its machines, UEFI firmware, Go, free
-disk at the store, the archives that the built-in profiles name, and the clock. It exits with 1 when something is missing that a bake can't do without.`
+const doctorLong = `doctor looks at what baking and booting need: QEMU with its machines, UEFI firmware, KVM timed
+against TCG, Go, free disk at the store, the archives that the built-in profiles name (at the
+addresses where a bake would look), and the clock. It exits with 1 when something is missing that
+a bake can't do without.`
 
 func doctorChecks() []func(context.Context, *environment) []finding {
-	return []func(context.Context, *environment) []finding{checkQEMU, checkFirmware, checkGo, checkDisk, checkNetwork}
+	return []func(context.Context, *environment) []finding{checkQEMU, checkFirmware, checkAccelerator, checkGo, checkDisk, checkNetwork}
 }
