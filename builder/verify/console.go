@@ -137,6 +137,9 @@ func (c *Console) prompt(line string) {
 	if strings.HasSuffix(line, " login: ") {
 		c.reach(MilestoneMultiUser)
 	}
+	if strings.HasPrefix(line, "[") || strings.Contains(line, "panic") {
+		return // the kernel is still speaking: the end of the line says why
+	}
 	c.findFatal(line)
 }
 

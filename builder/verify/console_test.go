@@ -96,6 +96,18 @@ func TestConsoleRecognisesLostBoots(t *testing.T) {
 	}
 }
 
+func TestConsoleTakesThePanicsWholeLine(t *testing.T) {
+	c := verify.NewConsole(nil, ticks())
+	feed(t, c, "[    6.8] Kernel panic - not syncing", 1)
+	if isDone(c) {
+		t.Error("done before the kernel said why")
+	}
+	feed(t, c, ": Attempted to kill init!\n", 1)
+	if lines := c.State().LastLines; !isDone(c) || !strings.HasSuffix(lines[len(lines)-1], "Attempted to kill init!") {
+		t.Error(lines)
+	}
+}
+
 func TestConsoleUntilMilestone(t *testing.T) {
 	c := verify.NewConsole(nil, ticks())
 	c.Until(verify.MilestoneMultiUser)

@@ -12,7 +12,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/edgebake/edgebake/builder/cas"
 	"github.com/edgebake/edgebake/builder/disk/fat"
 	"github.com/edgebake/edgebake/builder/tree"
 	"github.com/edgebake/edgebake/builder/verify"
@@ -123,5 +125,24 @@ func TestCheckRefusesUnknownNames(t *testing.T) {
 	_, err := verify.Check(context.Background(), "absent.img", verify.CheckOptions{Checks: []string{"mosquito"}})
 	if err == nil || !strings.Contains(err.Error(), `unknown check "mosquito"`) {
 		t.Error(err)
+	}
+}
+
+// A kernel that is none keeps QEMU's processor busy with nothing: a boot that hangs.
+func TestCheckEndsABootThatHangs(t *testing.T) {
+	oracle.Need(t, "qemu-system-aarch64")
+	name := piImage(t, piFiles())
+	v, err := verify.Check(context.Background(), name, verify.CheckOptions{
+		Options: verify.Options{WorkDir: t.TempDir(), MemoryMiB: 256}, Checks: verify.AllChecks(), Limit: 2 * time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "the boot ended before the kernel said anything: the time limit of 2s is over"; v.OK || v.Reason != want || len(v.Checks) != len(verify.AllChecks()) {
+		t.Errorf("ok %v, reason %q, %d checks; want %q", v.OK, v.Reason, len(v.Checks), want)
+	}
+	b, err := os.ReadFile(name)
+	if err != nil || v.Digest != cas.Of(b) {
+		t.Errorf("digest is %s (%v)", v.Digest, err)
 	}
 }
