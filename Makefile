@@ -30,6 +30,7 @@ build: go ## build bin/edgebake, one static binary
 
 .PHONY: bake
 bake: bake-packages build ## bake PROFILE, boot it in QEMU, print the verdict and where the image is
+	@[ -f profiles/$(PROFILE).lock.json ] || [ ! -f profiles/$(PROFILE).yaml ] || bin/edgebake lock $(PROFILE)
 	bin/edgebake bake $(PROFILE) -o $(OUT)/$(PROFILE) $(BAKE)
 
 # Tests run in two parts, so that boots do not compete with the unit tests for the processor.

@@ -132,10 +132,14 @@ func isPath(name string) bool {
 	return strings.ContainsRune(name, '/') || strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml")
 }
 
-// lockDir is where the lock of a profile is by default.
+// lockDir is where the lock of a profile is by default: beside the profile's file, which for a
+// built-in one is there in a checkout of edgebake alone.
 func lockDir(name string) string {
 	if isPath(name) {
 		return filepath.Dir(name)
+	}
+	if _, err := os.Stat(filepath.Join("profiles", name+".yaml")); err == nil {
+		return "profiles"
 	}
 	return "."
 }
