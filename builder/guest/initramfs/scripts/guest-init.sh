@@ -97,7 +97,7 @@ cover() {
 # Programs of the image are named by their full path: busybox would run its own otherwise.
 inside() {
 	env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-		HOME=/root TERM=dumb LC_ALL=C LANG=C DEBIAN_FRONTEND=noninteractive \
+		HOME=/root TERM=dumb LC_ALL=C LANG=C DEBIAN_FRONTEND=noninteractive DPKG_COLORS=never \
 		DEBCONF_NONINTERACTIVE_SEEN=true SOURCE_DATE_EPOCH="$EPOCH" \
 		SYSTEMD_OFFLINE=1 SYSTEMD_IN_CHROOT=1 "$@" </dev/null
 }
