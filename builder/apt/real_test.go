@@ -150,6 +150,7 @@ func compareSolutions(t *testing.T, apt aptState, u *Universe, request []string)
 	if diff := cmp.Diff(apt.install(t, request...), chosenNames(solution)); diff != "" {
 		t.Errorf("%v: -apt +edgebake\n%s", request, diff)
 	}
+	t.Logf("%d packages for %v", len(solution.Packages), request[:min(4, len(request))])
 }
 
 // baseNames are the essential packages and those of priority required.

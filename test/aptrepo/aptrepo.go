@@ -1,0 +1,221 @@
+// Package aptrepo makes small signed Debian archives for tests.
+//
+// A Repo is one suite of generated packages. Write gives it the layout of a real archive: pool/,
+// dists/ with Packages, Packages.gz, by-hash and a
+// clear-signed InRelease. Nothing in it is faked: dpkg, apt and edgebake read it.
+package aptrepo
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+)
+
+// date is when a generated archive was made and its key begins.
+var date = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// Deb describes a package. Zero fields: version 1, architecture all, priority optional.
+type Deb struct {
+	Name, Version, Arch, Priority, MultiArch string
+	Essential                                bool
+	PreDepends, Depends, Recommends          string
+	Provides, Conflicts, Breaks, Replaces    string
+	Files                                    map[string]string // path without leading "/" to content
+	Scripts                                  map[string]string // control files: postinst, conffiles
+}
+
+// Repo is a suite of an archive.
+type Repo struct {
+	t     testing.TB
+	key   *openpgp.Entity
+	debs  []Deb
+	Suite string // default "stable"
+	Arch  string // default "arm64"
+	// ValidUntil of the Release; zero leaves the field out.
+	ValidUntil time.Time
+}
+
+// New returns an empty archive with a key of its own.
+func New(t testing.TB) *Repo {
+	t.Helper()
+	key, err := openpgp.NewEntity("Test Archive", "", "archive@example.org", &packet.Config{
+		Algorithm: packet.PubKeyAlgoEdDSA, Time: func() time.Time { return date }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Repo{t: t, key: key, Suite: "stable", Arch: "arm64"}
+}
+
+// Add adds packages and returns the archive.
+func (r *Repo) Add(debs ...Deb) *Repo {
+	r.debs = append(r.debs, debs...)
+	return r
+}
+
+// Keyring is the public key, binary.
+func (r *Repo) Keyring() []byte {
+	var b bytes.Buffer
+	if err := r.key.Serialize(&b); err != nil {
+		r.t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// Fingerprint of the primary key, 40 hexadecimal digits.
+func (r *Repo) Fingerprint() string { return fmt.Sprintf("%X", r.key.PrimaryKey.Fingerprint) }
+
+// Write makes the archive in dir and returns dir.
+func (r *Repo) Write(dir string) string {
+	r.t.Helper()
+	var index strings.Builder
+	for _, d := range r.debs {
+		data := d.Build(r.t)
+		name := fmt.Sprintf("pool/main/%s_%s_%s.deb", d.Name, strings.ReplaceAll(or(d.Version, "1"), ":", "%3a"), or(d.Arch, "all"))
+		r.put(dir, name, data)
+		fmt.Fprintf(&index, "%sFilename: %s\nSize: %d\nSHA256: %x\n\n", d.control(), name, len(data), sha256.Sum256(data))
+	}
+	base := filepath.Join("dists", r.Suite)
+	var sums strings.Builder
+	for name, data := range map[string][]byte{"Packages": []byte(index.String()), "Packages.gz": compress(r.t, []byte(index.String()))} {
+		name = "main/binary-" + r.Arch + "/" + name
+		sum := fmt.Sprintf("%x", sha256.Sum256(data))
+		r.put(dir, filepath.Join(base, name), data)
+		r.put(dir, filepath.Join(base, filepath.Dir(name), "by-hash/SHA256", sum), data)
+		fmt.Fprintf(&sums, " %s %d %s\n", sum, len(data), name)
+	}
+	r.put(dir, filepath.Join(base, "InRelease"), r.sign(r.release(sums.String())))
+	return dir
+}
+
+func (r *Repo) release(sums string) string {
+	text := fmt.Sprintf("Origin: Test\nSuite: %s\nCodename: %s\nDate: %s\nAcquire-By-Hash: yes\nArchitectures: %s\nComponents: main\n",
+		r.Suite, r.Suite, date.Format(time.RFC1123), r.Arch)
+	if !r.ValidUntil.IsZero() {
+		text += "Valid-Until: " + r.ValidUntil.UTC().Format(time.RFC1123) + "\n"
+	}
+	return text + "SHA256:\n" + sums
+}
+
+func (r *Repo) sign(text string) []byte {
+	var b bytes.Buffer
+	w, err := clearsign.Encode(&b, r.key.PrivateKey, &packet.Config{Time: func() time.Time { return date }})
+	if err == nil {
+		_, err = w.Write([]byte(text))
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func (r *Repo) put(dir, name string, data []byte) {
+	r.t.Helper()
+	p := filepath.Join(dir, name)
+	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := os.WriteFile(p, data, 0o644); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (d Deb) control() string {
+	text := fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: %s\nPriority: %s\nMaintainer: Test <test@example.org>\n",
+		d.Name, or(d.Version, "1"), or(d.Arch, "all"), or(d.Priority, "optional"))
+	essential := ""
+	if d.Essential {
+		essential = "yes"
+	}
+	for _, f := range [][2]string{{"Essential", essential}, {"Multi-Arch", d.MultiArch}, {"Pre-Depends", d.PreDepends}, {"Depends", d.Depends},
+		{"Recommends", d.Recommends}, {"Provides", d.Provides}, {"Conflicts", d.Conflicts}, {"Breaks", d.Breaks}, {"Replaces", d.Replaces}} {
+		if f[1] != "" {
+			text += f[0] + ": " + f[1] + "\n"
+		}
+	}
+	return text + "Description: package of a test\n"
+}
+
+// Build returns the .deb.
+func (d Deb) Build(t testing.TB) []byte {
+	t.Helper()
+	control := map[string]string{"control": d.control()}
+	maps.Copy(control, d.Scripts)
+	out := []byte("!<arch>\n")
+	for _, m := range []struct {
+		name string
+		data []byte
+	}{{"debian-binary", []byte("2.0\n")}, {"control.tar.gz", compress(t, tarOf(t, control, 0o755))}, {"data.tar.gz", compress(t, tarOf(t, d.Files, 0o644))}} {
+		out = fmt.Appendf(out, "%-16s%-12d%-6d%-6d%-8s%-10d`\n%s", m.name, date.Unix(), 0, 0, "100644", len(m.data), m.data)
+		if len(m.data)%2 == 1 {
+			out = append(out, '\n')
+		}
+	}
+	return out
+}
+
+// tarOf has the directories before the files, as dpkg-deb writes them.
+func tarOf(t testing.TB, files map[string]string, mode int64) []byte {
+	t.Helper()
+	names := map[string]bool{"./": true}
+	for name := range files {
+		for dir := filepath.Dir(name); dir != "."; dir = filepath.Dir(dir) {
+			names["./"+dir+"/"] = true
+		}
+		names["./"+name] = false
+	}
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		text := files[strings.TrimPrefix(name, "./")]
+		h := &tar.Header{Name: name, Mode: mode, ModTime: date, Typeflag: tar.TypeReg, Size: int64(len(text)), Uname: "root", Gname: "root"}
+		if names[name] {
+			h.Typeflag, h.Mode, h.Size = tar.TypeDir, 0o755, 0
+		}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func compress(t testing.TB, data []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if _, err := w.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func or(s, fallback string) string {
+	if s == "" {
+		return fallback
+	}
+	return s
+}
