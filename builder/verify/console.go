@@ -63,13 +63,13 @@ func fatalRules() []rule {
 		{"emergency mode", regexp.MustCompile(`You are in (emergency|rescue) mode|Give root password for maintenance|Cannot open access to console, the root account is locked`)},
 		{"initrd shell: root was not found", regexp.MustCompile(`^\(initramfs\)|Dropping to a shell!|Gave up waiting for (root|suspend)`)},
 		{"GRUB prompt: its configuration was not found", regexp.MustCompile(`^grub( rescue)?> `)},
-		{"firmware: nothing to boot", regexp.MustCompile(`UEFI Interactive Shell|BdsDxe: No bootable option|No bootable device`)},
+		{"firmware: nothing to boot", regexp.MustCompile(`UEFI Interactive Shell|BdsDxe: No bootable option|No bootable device|>>Start (PXE|HTTP Boot)`)},
 	}
 }
 
 // escapes are terminal control sequences (ECMA-48) and the carriage returns around lines.
 func escapes() *regexp.Regexp {
-	return regexp.MustCompile(`\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-Z\\-_78=>]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)|\r`)
+	return regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-Z\\-_78=>]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)|\r`)
 }
 
 // Console follows the console of a boot. It is a Writer; its methods may be called at any time.

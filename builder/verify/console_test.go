@@ -86,6 +86,7 @@ func TestConsoleRecognisesLostBoots(t *testing.T) {
 		"\x1b[2J\x1b[01;01Hgrub> ":                                                                   "GRUB prompt: its configuration was not found",
 		"error: no such device: writable.\r\ngrub rescue> ":                                          "GRUB prompt: its configuration was not found",
 		"BdsDxe: No bootable option or device was found.\r\n":                                        "firmware: nothing to boot",
+		"\x1b[=3h\r\n>>Start PXE over IPv4.":                                                         "firmware: nothing to boot",
 		"nothing special, grub> is only mentioned\n":                                                 "",
 	} {
 		c := verify.NewConsole(nil, ticks())
