@@ -76,11 +76,11 @@ func guestModules(arch string) []string {
 // virtual machines and PCs. A question mark says that a kernel may lack it.
 func imageModules(arch string) []string {
 	names := []string{
-		"virtio_pci", "virtio_mmio?", "virtio_blk", "virtio_scsi?", "sd_mod", "nvme?",
-		"xhci_pci?", "usb_storage", "uas?", "mmc_block", "crc32c_generic?", "ext4",
+		"virtio_pci", "virtio_mmio?", "virtio_blk", "virtio_scsi?", "sd_mod?", "nvme?",
+		"xhci_pci?", "usb_storage?", "uas?", "mmc_block?", "crc32c_generic?", "ext4",
 	}
 	if arch == "amd64" {
-		return append(names, "ahci", "ata_piix?", "ehci_pci?", "sdhci_pci?", "sdhci_acpi?", "hv_storvsc?", "vmw_pvscsi?", "crc32c_intel?")
+		return append(names, "ahci?", "ata_piix?", "ehci_pci?", "sdhci_pci?", "sdhci_acpi?", "hv_storvsc?", "vmw_pvscsi?", "crc32c_intel?")
 	}
 	return append(names, "bcm2835_dma?", "bcm2835?", "bcm2835_sdhost?", "sdhci_iproc?", "gpio_regulator?", "fixed?",
 		"reset_raspberrypi?", "pcie_brcmstb?", "phy_generic?", "dwc2?", "xhci_plat_hcd?", "ahci?")

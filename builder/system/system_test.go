@@ -1,0 +1,139 @@
+package system
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/edgebake/edgebake/builder/profile"
+	"github.com/edgebake/edgebake/builder/tree"
+)
+
+const epoch = 1_700_000_000
+
+func file(p, text string) tree.Entry {
+	return tree.Entry{Path: p, Type: tree.File, Mode: 0o644, MTime: tree.Time{Sec: epoch + 60}, Content: tree.InlineContent([]byte(text))}
+}
+
+func build(t *testing.T, entries ...tree.Entry) tree.Tree {
+	t.Helper()
+	b := tree.NewBuilder(tree.Time{Sec: epoch})
+	for _, e := range entries {
+		b.Add(e)
+	}
+	out, err := b.Tree()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func text(t *testing.T, root tree.Tree, p string) string {
+	t.Helper()
+	e, ok := root.Lookup(p)
+	if !ok {
+		t.Fatalf("%s is missing", p)
+	}
+	b, err := readAll(tree.NewReader(nil), e.Content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func accounts() []tree.Entry {
+	return []tree.Entry{
+		file("etc/passwd", "root:x:0:0:root:/root:/bin/bash\n"), file("etc/shadow", "root:*:20000:0:99999:7:::\n"),
+		file("etc/group", "root:x:0:\nsudo:x:27:\nadm:x:4:syslog\n"), file("etc/gshadow", "root:*::\nsudo:*::\nadm:*::syslog\n"),
+	}
+}
+
+func TestNormaliseRemovesWhatIdentifiesAMachine(t *testing.T) {
+	entries := append(accounts(), file("etc/machine-id", "0123\n"), file("etc/ssh/ssh_host_rsa_key", "secret"), file("etc/passwd-", "old"),
+		file("var/log/dpkg.log", "x"), file("tmp/left", "x"), file("var/cache/ldconfig/aux-cache", "x"), file("usr/bin/tool", "x"),
+		tree.Entry{Path: "usr/bin/again", Type: tree.Hardlink, Link: "tmp/left"})
+	got, err := Normalise(context.Background(), build(t, entries...), tree.NewReader(nil), epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{"etc/ssh/ssh_host_rsa_key", "etc/passwd-", "var/log/dpkg.log", "tmp/left", "var/cache/ldconfig/aux-cache"} {
+		if _, ok := got.Lookup(p); ok {
+			t.Errorf("%s is still there", p)
+		}
+	}
+	if e, ok := got.Lookup("etc/machine-id"); !ok || e.Content.Size != 0 {
+		t.Errorf("machine-id is not there and empty: %v %v", ok, e)
+	}
+	if e, _ := got.Lookup("usr/bin/tool"); e.MTime.Sec != epoch {
+		t.Errorf("a time after the epoch stayed: %d", e.MTime.Sec)
+	}
+	if e, _ := got.Lookup("usr/bin/again"); e.Type != tree.File || text(t, got, "usr/bin/again") != "x" {
+		t.Errorf("the hard link lost its content with its removed target: %v", e)
+	}
+	if s := text(t, got, "etc/shadow"); s != "root:*:19675:0:99999:7:::\n" {
+		t.Errorf("shadow keeps the day of the bake: %q", s)
+	}
+}
+
+func TestSettingsAddsUsers(t *testing.T) {
+	p := profile.Profile{Users: []profile.User{{Name: "edge", Groups: []string{"sudo", "adm"}, Sudo: true, AuthorizedKeys: []string{"ssh-ed25519 AAAA me"}}}}
+	got, err := Settings(build(t, accounts()...), tree.NewReader(nil), p, epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]string{
+		"etc/passwd": "edge:x:1000:1000::/home/edge:/bin/bash\n", "etc/shadow": "edge:!:19675:0:99999:7:::\n",
+		"etc/group": "sudo:x:27:edge\nadm:x:4:syslog,edge\n", "etc/gshadow": "adm:*::syslog,edge\n",
+		"home/edge/.ssh/authorized_keys": "ssh-ed25519 AAAA me\n",
+	} {
+		if s := text(t, got, file); !strings.Contains(s, want) {
+			t.Errorf("%s lacks %q:\n%s", file, want, s)
+		}
+	}
+	if e, _ := got.Lookup("home/edge/.ssh"); e.UID != 1000 || e.Mode != 0o700 {
+		t.Errorf("wrong owner or mode of .ssh: %+v", e)
+	}
+}
+
+func TestSettingsRefuses(t *testing.T) {
+	tests := map[string]struct {
+		p    profile.Profile
+		want string
+	}{
+		"no such group": {profile.Profile{Users: []profile.User{{Name: "a", Groups: []string{"docker"}}}}, "no group docker"},
+		"existing user": {profile.Profile{Users: []profile.User{{Name: "root"}}}, "already"},
+		"no such unit":  {profile.Profile{Services: profile.Services{Enable: []string{"no.service"}}}, "brings this unit"},
+		"static unit":   {profile.Profile{Services: profile.Services{Enable: []string{"static.service"}}}, "no [Install] section"},
+	}
+	for name, tt := range tests {
+		root := build(t, append(accounts(), file("usr/lib/systemd/system/static.service", "[Service]\nExecStart=/bin/true\n"))...)
+		if _, err := Settings(root, tree.NewReader(nil), tt.p, epoch); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestServices(t *testing.T) {
+	unit := "[Unit]\nDescription=x\n[Install]\nWantedBy=multi-user.target\nAlias=other.service\nAlso=more.socket\n"
+	root := build(t, append(accounts(), file("usr/lib/systemd/system/a.service", unit),
+		file("usr/lib/systemd/system/more.socket", "[Install]\nWantedBy=sockets.target\n"),
+		tree.Entry{Path: "etc/systemd/system/multi-user.target.wants/off.service", Type: tree.Symlink, Link: "/lib/systemd/system/off.service"})...)
+	p := profile.Profile{Services: profile.Services{Enable: []string{"a.service"}, Disable: []string{"off.service"}, Mask: []string{"bad.service"}}}
+	got, err := Settings(root, tree.NewReader(nil), p, epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at, want := range map[string]string{
+		"etc/systemd/system/multi-user.target.wants/a.service": "/usr/lib/systemd/system/a.service",
+		"etc/systemd/system/other.service":                     "/usr/lib/systemd/system/a.service",
+		"etc/systemd/system/sockets.target.wants/more.socket":  "/usr/lib/systemd/system/more.socket",
+		"etc/systemd/system/bad.service":                       "/dev/null",
+	} {
+		if e, ok := got.Lookup(at); !ok || e.Link != want {
+			t.Errorf("%s -> %q, want %q", at, e.Link, want)
+		}
+	}
+	if _, ok := got.Lookup("etc/systemd/system/multi-user.target.wants/off.service"); ok {
+		t.Error("off.service is still enabled")
+	}
+}
