@@ -25,7 +25,7 @@ import (
 )
 
 // Version changes when the same job would leave different bytes; it belongs in cache keys.
-const Version = "guest/1"
+const Version = "guest/2"
 
 // Defaults of a Job's zero values. The slowest scripts of a Debian base take about 20 s under
 // TCG on one core; a loaded machine may be ten times slower.
@@ -134,7 +134,7 @@ func (j Job) withDefaults() Job {
 	j.CPUs = orDefault(j.CPUs, defaultCPUs)
 	j.MemoryMiB = orDefault(j.MemoryMiB, defaultMemoryMiB)
 	if j.First == nil {
-		j.First = []string{"base-passwd", "base-files", "dpkg", "libc6", "perl-base", "debconf"}
+		j.First = []string{"base-passwd", "base-files", "dpkg", "libc6", "perl-base", "mawk", "debconf"}
 	}
 	if j.Noop == nil {
 		j.Noop = []string{"/usr/sbin/update-initramfs"}

@@ -16,6 +16,9 @@ type Lock struct {
 	// Profile is the profile's name; ProfileDigest covers all of its effective content that decides bytes.
 	Profile       string     `json:"profile"`
 	ProfileDigest cas.Digest `json:"profileDigest"`
+	// RequestDigest covers the part of it that says what to install. While that stays, a changed
+	// overlay or setting needs no new versions: see Keep.
+	RequestDigest cas.Digest `json:"requestDigest"`
 	Arch          string     `json:"arch"`
 	// Epoch is the time, in seconds since 1970, that the image's files and file systems carry: the
 	// newest Date of the archives' Release files.

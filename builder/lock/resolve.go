@@ -2,6 +2,7 @@ package lock
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,8 +41,12 @@ func Resolve(ctx context.Context, in Inputs) (Lock, error) {
 	if err != nil {
 		return Lock{}, fmt.Errorf("locking %s: %w", in.Profile.Name, err)
 	}
-	l := Lock{Version: Version, Profile: in.Profile.Name, ProfileDigest: in.ProfileDigest, Arch: in.Profile.Arch,
-		Archives: archives, Components: in.Components}
+	asked, err := requestDigest(in.Profile)
+	if err != nil {
+		return Lock{}, err
+	}
+	l := Lock{Version: Version, Profile: in.Profile.Name, ProfileDigest: in.ProfileDigest, RequestDigest: asked,
+		Arch: in.Profile.Arch, Archives: archives, Components: in.Components}
 	for i, r := range universe.Releases {
 		l.Archives[i].Date, l.Archives[i].Release = r.Date.UTC().Format(time.RFC3339), r.Digest
 		l.Epoch = max(l.Epoch, r.Date.Unix())
@@ -53,6 +58,23 @@ func Resolve(ctx context.Context, in Inputs) (Lock, error) {
 		return Lock{}, fmt.Errorf("locking the guest of %s: %w", in.Profile.Name, err)
 	}
 	return l, nil
+}
+
+// requestDigest covers what the resolver reads of a profile.
+func requestDigest(p profile.Profile) (cas.Digest, error) {
+	b, err := json.Marshal([]any{p.Arch, p.Base, p.Apt, p.Packages, p.Boot.Kernel, p.Components})
+	return cas.Of(b), err
+}
+
+// Keep returns the lock with all its inputs for a profile in which only what needs no input has
+// changed: overlays, settings, boot, disk. ok is false when the profile asks for other inputs.
+func (l Lock) Keep(p profile.Profile, digest cas.Digest) (kept Lock, ok bool, err error) {
+	asked, err := requestDigest(p)
+	if err != nil || asked != l.RequestDigest {
+		return Lock{}, false, err
+	}
+	l.ProfileDigest = digest
+	return l, true, nil
 }
 
 func sourcesOf(in Inputs) ([]apt.Source, []Archive) {

@@ -124,7 +124,7 @@ func outcome(err error) (code int, hint string) {
 	case errors.As(err, &faults):
 		return exitUsage, "correct the profile, then: edgebake validate " + faults.Name
 	case errors.As(err, &stale):
-		return exitStale, "edgebake lock " + stale.Profile
+		return exitStale, "edgebake lock " + stale.Profile + " takes what the archives have now; with --keep it keeps every version"
 	case errors.As(err, &unlocked):
 		return exitStale, "edgebake lock " + unlocked.Profile
 	case errors.As(err, &mismatch):

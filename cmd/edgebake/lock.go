@@ -21,6 +21,7 @@ import (
 type lockOptions struct {
 	set    setFlag
 	check  bool
+	keep   bool
 	update []string
 	out    string
 }
@@ -39,9 +40,10 @@ func newLock(env *environment) *cobra.Command {
 	}
 	o.set.add(cmd)
 	cmd.Flags().BoolVar(&o.check, "check", false, "exit with 4 when the lock is stale or missing; change nothing")
+	cmd.Flags().BoolVar(&o.keep, "keep", false, "keep every version; for a changed overlay or setting this needs no network")
 	cmd.Flags().StringArrayVar(&o.update, "update", nil, "take the new version of this package alone (repeatable)")
 	cmd.Flags().StringVarP(&o.out, "output", "o", "", "directory of the lock")
-	cmd.MarkFlagsMutuallyExclusive("check", "update")
+	cmd.MarkFlagsMutuallyExclusive("check", "update", "keep")
 	return cmd
 }
 
@@ -58,7 +60,7 @@ func runLock(ctx context.Context, env *environment, o lockOptions, name string) 
 	if o.check {
 		return runLockCheck(env, l, path)
 	}
-	pinned, err := resolve(ctx, env, l, path, o.update)
+	pinned, err := o.resolve(ctx, env, l, path)
 	if err != nil {
 		return err
 	}
@@ -91,14 +93,33 @@ func runLockCheck(env *environment, l profile.Loaded, path string) error {
 	return nil
 }
 
-// resolve makes a new lock. With packages to update it keeps the others of the lock at path.
-func resolve(ctx context.Context, env *environment, l profile.Loaded, path string, update []string) (lock.Lock, error) {
+// resolve makes a new lock; with --keep it takes all it can of the lock at path.
+func (o lockOptions) resolve(ctx context.Context, env *environment, l profile.Loaded, path string) (lock.Lock, error) {
+	if !o.keep {
+		return resolve(ctx, env, l, path, o.update, len(o.update) > 0)
+	}
+	old, err := readLock(l, path)
+	if err != nil {
+		return lock.Lock{}, err
+	}
+	digest, err := profile.Digest(l)
+	if err != nil {
+		return lock.Lock{}, err
+	}
+	if kept, ok, err := old.Keep(l.Profile, digest); ok || err != nil {
+		return kept, err
+	}
+	return resolve(ctx, env, l, path, nil, true)
+}
+
+// resolve asks the archives. With keep, the versions of the lock at path stay, but for update's.
+func resolve(ctx context.Context, env *environment, l profile.Loaded, path string, update []string, keep bool) (lock.Lock, error) {
 	digest, err := profile.Digest(l)
 	if err != nil {
 		return lock.Lock{}, err
 	}
 	in := lock.Inputs{Profile: l.Profile, ProfileDigest: digest, Keyrings: l.Keyrings, Now: time.Now(), Update: update}
-	if len(update) > 0 {
+	if keep {
 		old, err := readLock(l, path)
 		if err != nil {
 			return lock.Lock{}, err
