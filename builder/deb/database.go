@@ -2,7 +2,9 @@ package deb
 
 import (
 	"bytes"
+	"crypto/md5"
 	"fmt"
+	"io"
 	"maps"
 	"path"
 	"slices"
@@ -49,6 +51,34 @@ func conffiles(list []byte) []string {
 		}
 	}
 	return out
+}
+
+// sumFiles makes the md5sums of a package that brings none, as dpkg does when it unpacks one
+// (dpkg src/main/unpack.c, write_filehash_except).
+func (p *installed) sumFiles(files tree.Tree, src *tree.Reader) error {
+	if _, ok := p.Member("md5sums"); ok {
+		return nil
+	}
+	var sums bytes.Buffer
+	for i := range files.Len() {
+		e := files.At(i)
+		if e.Type != tree.File {
+			continue
+		}
+		r, err := src.Open(e.Content)
+		if err != nil {
+			return err
+		}
+		h := md5.New()
+		if _, err := io.Copy(h, r); err != nil {
+			return fmt.Errorf("summing /%s: %w", e.Path, err)
+		}
+		fmt.Fprintf(&sums, "%x  %s\n", h.Sum(nil), e.Path)
+	}
+	if sums.Len() > 0 {
+		p.Control = append(p.Control, ControlMember{Name: "md5sums", Mode: 0o644, Data: sums.Bytes()})
+	}
+	return nil
 }
 
 func (p *installed) replacesPackage(other *installed) bool {

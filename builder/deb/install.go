@@ -114,6 +114,9 @@ func (in *installer) add(x Extracted, src *tree.Reader) error {
 			return err
 		}
 	}
+	if err := p.sumFiles(files, src); err != nil {
+		return fmt.Errorf("unpacking %s: %w", p.name, err)
+	}
 	in.addTriggers(p)
 	if _, ok := x.Member("preinst"); ok {
 		in.preinsts = append(in.preinsts, p.preinst())
