@@ -30,7 +30,8 @@ build: go ## build bin/edgebake, one static binary
 
 .PHONY: bake
 bake: bake-packages build ## bake PROFILE, boot it in QEMU, print the verdict and where the image is
-	@[ -f profiles/$(PROFILE).lock.json ] || [ ! -f profiles/$(PROFILE).yaml ] || bin/edgebake lock $(PROFILE)
+	@# No lock, a stale one, or one whose packages no archive serves any more: lock anew.
+	bin/edgebake fetch $(PROFILE) || bin/edgebake lock $(PROFILE)
 	bin/edgebake bake $(PROFILE) -o $(OUT)/$(PROFILE) $(BAKE)
 
 # Tests run in two parts, so that boots do not compete with the unit tests for the processor.
