@@ -29,6 +29,8 @@ type Inputs struct {
 	// Keep are packages of an older lock that stay at their version, unless Update names them.
 	Keep   []Package
 	Update []string
+	// KeepGuest is the same for the guest's packages.
+	KeepGuest []Package
 }
 
 // guestPackages are what the configuring guest needs besides the image's own kernel.
@@ -54,7 +56,7 @@ func Resolve(ctx context.Context, in Inputs) (Lock, error) {
 	if l.Packages, err = solve(universe, request(in, universe)); err != nil {
 		return Lock{}, fmt.Errorf("locking %s: %w", in.Profile.Name, err)
 	}
-	if l.Guest, err = guest(universe, l.Packages); err != nil {
+	if l.Guest, err = guest(in, universe, l.Packages); err != nil {
 		return Lock{}, fmt.Errorf("locking the guest of %s: %w", in.Profile.Name, err)
 	}
 	return l, nil
@@ -129,10 +131,10 @@ func pin(p *apt.Package, reason string) Package {
 
 // guest pins the static busybox that the guest's first program comes from. Its kernel is the
 // image's own.
-func guest(u *apt.Universe, packages []Package) ([]Package, error) {
+func guest(in Inputs, u *apt.Universe, packages []Package) ([]Package, error) {
 	var out []Package
 	for _, name := range guestPackages {
-		p := u.Candidate(name)
+		p := guestCandidate(in, u, name)
 		if p == nil {
 			return nil, fmt.Errorf("the archives have no %s, which the configuring guest starts from; add the source that has it (main)", name)
 		}
@@ -144,4 +146,19 @@ func guest(u *apt.Universe, packages []Package) ([]Package, error) {
 		}
 	}
 	return nil, fmt.Errorf("none of the packages is a kernel (linux-image-*), and the guest needs one; set boot.kernel")
+}
+
+// guestCandidate is the version to be kept where an archive has it, otherwise the newest.
+func guestCandidate(in Inputs, u *apt.Universe, name string) *apt.Package {
+	for _, k := range in.KeepGuest {
+		if k.Name != name || slices.Contains(in.Update, name) {
+			continue
+		}
+		for _, p := range u.Versions(name) {
+			if p.Version == k.Version {
+				return p
+			}
+		}
+	}
+	return u.Candidate(name)
 }

@@ -53,6 +53,9 @@ func runBake(ctx context.Context, env *environment, o bakeOptions, name string) 
 	if err != nil {
 		return err
 	}
+	if _, _, err := vm.Find(l.Profile.Arch); err != nil {
+		return err // before anything is downloaded for it
+	}
 	result, err := build(ctx, env, o, l, pinned)
 	if err != nil {
 		return err

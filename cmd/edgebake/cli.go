@@ -72,14 +72,22 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	env := &environment{stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv}
 	root := newRoot(env)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("%w: %w", context.Canceled, err)
 	}
 	env.close()
 	code, hint := outcome(err)
-	explain(stderr, err, hint)
+	explain(stderr, err, named(hint, cmd))
 	return code
+}
+
+// named puts the profile as it was typed into a hint, so that its command can be run as it stands.
+func named(hint string, cmd *cobra.Command) string {
+	if !strings.Contains(cmd.Use, "PROFILE") || cmd.Flags().NArg() != 1 {
+		return hint
+	}
+	return strings.ReplaceAll(hint, "PROFILE", cmd.Flags().Arg(0))
 }
 
 func explain(w io.Writer, err error, hint string) {
@@ -124,9 +132,9 @@ func outcome(err error) (code int, hint string) {
 	case errors.As(err, &faults):
 		return exitUsage, "correct the profile, then: edgebake validate " + faults.Name
 	case errors.As(err, &stale):
-		return exitStale, "edgebake lock " + stale.Profile + " takes what the archives have now; with --keep it keeps every version"
+		return exitStale, "edgebake lock PROFILE takes what the archives have now; with --keep it keeps every version"
 	case errors.As(err, &unlocked):
-		return exitStale, "edgebake lock " + unlocked.Profile
+		return exitStale, "edgebake lock PROFILE"
 	case errors.As(err, &mismatch):
 		return exitUnverified, "nothing of it was kept: try again, or another mirror (--mirror PREFIX=URL); if the archive changed: edgebake lock PROFILE"
 	case errors.As(err, &unsigned):

@@ -28,8 +28,8 @@ func TestOutcome(t *testing.T) {
 		"faults":    {&profile.FaultsError{Name: "mine"}, 2, "edgebake validate mine"},
 		"hash":      {&cas.MismatchError{}, 3, "--mirror"},
 		"signature": {&apt.SignatureError{}, 3, "fingerprints"},
-		"stale":     {&lock.StaleError{Profile: "mine"}, 4, "edgebake lock mine"},
-		"no lock":   {&lock.MissingError{Profile: "mine"}, 4, "edgebake lock mine"},
+		"stale":     {&lock.StaleError{Profile: "mine"}, 4, "edgebake lock PROFILE"},
+		"no lock":   {&lock.MissingError{Profile: "mine"}, 4, "edgebake lock PROFILE"},
 		"verdict":   {&verdictError{"x"}, 5, "console"},
 		"interrupt": {fmt.Errorf("fetching: %w", context.Canceled), 130, "same command"},
 	}

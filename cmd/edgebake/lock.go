@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -124,7 +125,10 @@ func resolve(ctx context.Context, env *environment, l profile.Loaded, path strin
 		if err != nil {
 			return lock.Lock{}, err
 		}
-		in.Keep = old.Packages
+		if err := checkUpdate(old, update); err != nil {
+			return lock.Lock{}, err
+		}
+		in.Keep, in.KeepGuest = old.Packages, old.Guest
 	}
 	if in.Store, err = env.openStore(); err != nil {
 		return lock.Lock{}, err
@@ -146,6 +150,17 @@ func resolve(ctx context.Context, env *environment, l profile.Loaded, path strin
 		in.Components = append(in.Components, pin)
 	}
 	return lock.Resolve(ctx, in)
+}
+
+// checkUpdate refuses packages to update that are not in the lock.
+func checkUpdate(old lock.Lock, update []string) error {
+	for _, name := range update {
+		is := func(p lock.Package) bool { return p.Name == name }
+		if !slices.ContainsFunc(old.Packages, is) && !slices.ContainsFunc(old.Guest, is) {
+			return usagef("updating %s: it is not in the lock of %s", name, old.Profile)
+		}
+	}
+	return nil
 }
 
 // isPath tells a profile's path from a built-in name, as profile.Options does.
