@@ -2,13 +2,10 @@ package test
 
 import (
 	"bytes"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,22 +21,6 @@ import (
 // The tests of this file go wrong on purpose, each in one way, with the built program and small
 // archives made for them. Each looks at the exit code, at what the message says, and where that
 // matters at whether the next run succeeds.
-
-const (
-	archiveURL  = "http://archive.example.org/debian"
-	snapshotURL = "http://snapshot.example.org/archive/debian"
-	// archiveDate is the Date of aptrepo's Release files, as snapshot archives write it.
-	archiveDate = "20260102T030405Z"
-)
-
-// A workshop is a profile with an archive and a store of its own.
-type workshop struct {
-	t                            *testing.T
-	bin, dir                     string
-	archive                      string // directory
-	profile, store, keyring, env string
-	fingerprint                  string
-}
 
 // TestFaults builds the program once for all.
 func TestFaults(t *testing.T) {
@@ -63,165 +44,14 @@ func TestFaults(t *testing.T) {
 		{"interrupted lock", testInterruptedLock},
 		{"interrupted fetch", testInterruptedFetch},
 		{"interrupted bake", testInterruptedBake},
+		{"interrupted guest", testInterruptedGuest},
+		{"failing script", testFailingScript},
+		{"image too small", testImageTooSmall},
 		{"lock --update", testUpdate},
 		{"lock --update of nothing", testUpdateUnknown},
 	} {
 		t.Run(test.name, func(t *testing.T) { t.Parallel(); test.run(t, bin) })
 	}
-}
-
-// parts are the packages that every test profile needs: a kernel and what the guest starts from.
-func parts() []aptrepo.Deb {
-	return []aptrepo.Deb{
-		{Name: "linux-image-test", Depends: "runtime", Files: map[string]string{"boot/vmlinuz-1": "kernel"}},
-		{Name: "busybox-static", Files: map[string]string{"bin/busybox": "busybox"}},
-		{Name: "runtime", Files: map[string]string{"usr/share/runtime/big": strings.Repeat("0123456789abcdef", 4096)}},
-	}
-}
-
-func newWorkshop(t *testing.T, bin string, debs ...aptrepo.Deb) *workshop {
-	t.Helper()
-	w := &workshop{t: t, bin: bin, dir: t.TempDir()}
-	repo := aptrepo.New(t).Add(parts()...).Add(debs...)
-	w.archive = repo.Write(filepath.Join(w.dir, "archive"))
-	w.store = filepath.Join(w.dir, "store")
-	w.keyring, w.fingerprint = filepath.Join(w.dir, "keys.gpg"), repo.Fingerprint()
-	w.env = "PATH=" + os.Getenv("PATH")
-	w.write(w.keyring, repo.Keyring())
-	w.want()
-	return w
-}
-
-// want writes the profile with these packages.
-func (w *workshop) want(packages ...string) {
-	w.t.Helper()
-	w.profile = filepath.Join(w.dir, "node.yaml")
-	list, err := json.Marshal(append([]string{}, packages...))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.write(w.profile, fmt.Appendf(nil, `apiVersion: edgebake/v1
-name: node
-arch: arm64
-base: {distribution: debian, suite: stable}
-apt:
-  sources:
-    - name: test
-      url: %s
-      suites: [stable]
-      components: [main]
-      keyring: keys.gpg
-      fingerprints: [%s]
-      snapshot: %s
-packages: %s
-boot: {loader: none, kernel: linux-image-test}
-disk:
-  table: gpt
-  size: 64MiB
-  partitions: [{label: root, type: linux, fs: ext4, mount: /}]
-`, archiveURL, w.fingerprint, snapshotURL, list))
-}
-
-func (w *workshop) write(path string, data []byte) {
-	w.t.Helper()
-	if err := os.WriteFile(path, data, 0o644); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// command is the program with the archive at an address.
-func (w *workshop) command(url string, args ...string) *exec.Cmd {
-	args = append(args, w.profile, "--store", w.store, "--mirror", archiveURL+"="+url)
-	cmd := exec.CommandContext(w.t.Context(), w.bin, args...)
-	cmd.Dir = w.dir
-	cmd.Env = []string{"HOME=" + w.dir, w.env}
-	return cmd
-}
-
-// ends runs the program, wants an exit code and words on stderr, and returns all of stderr.
-func (w *workshop) ends(code int, cmd *exec.Cmd, words ...string) string {
-	w.t.Helper()
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	err := cmd.Run()
-	return w.judge(code, err, stderr.String(), words...)
-}
-
-func (w *workshop) judge(code int, err error, stderr string, words ...string) string {
-	w.t.Helper()
-	got, exit := 0, (*exec.ExitError)(nil)
-	if errors.As(err, &exit) {
-		got = exit.ExitCode()
-	} else if err != nil {
-		w.t.Fatal(err)
-	}
-	if got != code {
-		w.t.Fatalf("exit code is %d, want %d\n%s", got, code, stderr)
-	}
-	for _, word := range words {
-		if !strings.Contains(stderr, word) {
-			w.t.Errorf("nothing of %q in:\n%s", word, stderr)
-		}
-	}
-	return stderr
-}
-
-func (w *workshop) files() string { return "file://" + w.archive }
-
-func (w *workshop) lock() { w.t.Helper(); w.ends(0, w.command(w.files(), "lock")) }
-
-// locked returns the pins of the lock by name.
-func (w *workshop) locked() map[string]lock.Package {
-	w.t.Helper()
-	path := filepath.Join(w.dir, "node"+lock.Extension)
-	data, err := os.ReadFile(path)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	l, err := lock.Parse(path, data)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	pins := map[string]lock.Package{}
-	for _, p := range append(l.Guest, l.Packages...) {
-		pins[p.Name] = p
-	}
-	return pins
-}
-
-// deb returns the path of a locked package in the archive.
-func (w *workshop) deb(name string) string {
-	return filepath.Join(w.archive, filepath.FromSlash(w.locked()[name].Path))
-}
-
-// keeps reports whether any file of the store has these bytes.
-func (w *workshop) keeps(data []byte) (found bool) {
-	w.t.Helper()
-	err := filepath.WalkDir(w.store, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return err
-		}
-		have, err := os.ReadFile(path)
-		found = found || len(have) > 0 && bytes.HasPrefix(data, have)
-		return err
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return found
-}
-
-// serve answers with what the archive has, after the handler had a look: it returns true when it
-// has answered itself.
-func (w *workshop) serve(handle func(http.ResponseWriter, *http.Request) bool) string {
-	files := http.FileServer(http.Dir(w.archive))
-	s := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
-		if !handle(out, r) {
-			files.ServeHTTP(out, r)
-		}
-	}))
-	w.t.Cleanup(s.Close)
-	return s.URL
 }
 
 func testWrongSignature(t *testing.T, bin string) {
@@ -358,13 +188,85 @@ func testInterruptedFetch(t *testing.T, bin string) {
 	interrupt(w, "/pool/main/runtime_1_all.deb", "fetch")
 }
 
-// testInterruptedBake interrupts the downloads of a bake; a fetch goes on where it ended.
+// testInterruptedBake interrupts a bake while it downloads.
 func testInterruptedBake(t *testing.T, bin string) {
 	w := newWorkshop(t, bin)
 	w.lock()
-	fakeQEMU(w)
-	hang(w, "/pool/main/runtime_1_all.deb", "bake", "--no-boot")
-	w.ends(0, w.command(w.files(), "fetch"))
+	w.qemu(goodGuest)
+	interrupt(w, "/pool/main/runtime_1_all.deb", "bake", "--no-boot")
+}
+
+// testInterruptedGuest interrupts a bake while its guest runs a package's script.
+func testInterruptedGuest(t *testing.T, bin string) {
+	w := newWorkshop(t, bin)
+	w.lock()
+	pipe := filepath.Join(w.dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(pipe, os.O_RDWR, 0) // for writing too: then opening does not wait for the guest
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	w.qemu("echo @@EB boot; echo @@EB package runtime configure; echo $$ >" + pipe + "; read forever")
+	running := make(chan int, 1)
+	go func() {
+		var pid int
+		if _, err := fmt.Fscanln(f, &pid); err == nil {
+			running <- pid
+		}
+	}()
+	pid := signalled(w, w.command(w.files(), "bake", "--no-boot"), running)
+	if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+		t.Errorf("QEMU was left behind: signalling it gives %v", err)
+	}
+	w.qemu(goodGuest)
+	w.ends(0, w.command(w.files(), "bake", "--no-boot"))
+	if _, err := os.Stat(filepath.Join(w.dir, "out", "node.img")); err != nil {
+		t.Error(err)
+	}
+}
+
+func testFailingScript(t *testing.T, bin string) {
+	w := newWorkshop(t, bin)
+	w.lock()
+	w.qemu(`echo @@EB boot
+echo 'processing: configure: runtime'
+echo 'cannot reach the moon'
+echo 'status: runtime : error : installed runtime package post-installation script subprocess returned error exit status 7'
+echo @@EB fail configure -a
+echo @@EB clean`)
+	stderr := w.ends(1, w.command(w.files(), "bake", "--no-boot"),
+		"package runtime", "postinst", "exit code 7", "cannot reach the moon", "whole log is", "leave it out of the profile")
+	_, after, _ := strings.Cut(stderr, "whole log is ")
+	path, _, _ := strings.Cut(after, ")")
+	log, err := os.ReadFile(filepath.Join(w.dir, path))
+	if err != nil || !bytes.Contains(log, []byte("cannot reach the moon")) {
+		t.Errorf("the log is %q, %v", log, err)
+	}
+}
+
+// testImageTooSmall raises the size by what the message says, and bakes again.
+func testImageTooSmall(t *testing.T, bin string) {
+	w := newWorkshop(t, bin, aptrepo.Deb{Name: "large", Files: map[string]string{"usr/share/large": strings.Repeat("x", 24<<20)}})
+	w.size = 16
+	w.want("large")
+	w.lock()
+	w.qemu(goodGuest)
+	stderr := w.ends(1, w.command(w.files(), "bake", "--no-boot"), "partition 1 (root)", "the tree needs", "too few", "edgebake lock "+w.profile)
+	var more int
+	_, after, _ := strings.Cut(stderr, "by at least ")
+	if _, err := fmt.Sscanf(after, "%d MiB", &more); err != nil {
+		t.Fatalf("it does not say by how much: %v", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(w.dir, "out", "*.img*")); len(left) > 0 && !strings.HasSuffix(left[0], ".log") {
+		t.Errorf("left behind: %v", left)
+	}
+	w.size += more
+	w.want("large")
+	w.lock()
+	w.ends(0, w.command(w.files(), "bake", "--no-boot"))
 }
 
 // interrupt interrupts a command while it waits for a file, and runs it again.
@@ -388,25 +290,31 @@ func hang(w *workshop, path string, args ...string) {
 		<-r.Context().Done()
 		return true
 	})
-	cmd := w.command(url, args...)
+	signalled(w, w.command(url, args...), halfway)
+}
+
+// signalled starts a command, interrupts it when it has come to a point, and wants it to end as it should.
+func signalled[T any](w *workshop, cmd *exec.Cmd, point <-chan T) T {
+	w.t.Helper()
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	if err := cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}
-	ended, stop := context.WithCancel(w.t.Context())
-	var result error
-	go func() { result = cmd.Wait(); stop() }()
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	var at T
 	select {
-	case <-halfway:
-	case <-ended.Done():
-		w.t.Fatalf("it ended before it was interrupted: %v\n%s", result, stderr.String())
+	case at = <-point:
+	case err := <-ended:
+		w.t.Fatalf("it ended before it was interrupted: %v\n%s", err, stderr.String())
 	}
 	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 		w.t.Fatal(err)
 	}
-	<-ended.Done()
-	w.judge(130, result, stderr.String(), "interrupted", "run the same command")
+	err := <-ended
+	w.judge(130, err, stderr.String(), "interrupted", "run the same command")
+	return at
 }
 
 func sendHalf(out http.ResponseWriter, path string) {
@@ -418,17 +326,6 @@ func sendHalf(out http.ResponseWriter, path string) {
 	out.Header().Set("Content-Length", fmt.Sprint(len(data)))
 	_, _ = out.Write(data[:len(data)/2])
 	_ = http.NewResponseController(out).Flush()
-}
-
-// fakeQEMU puts a program into PATH that says QEMU's version and can do no more.
-func fakeQEMU(w *workshop) {
-	w.t.Helper()
-	dir := w.t.TempDir()
-	script := "#!/bin/sh\necho QEMU emulator version 7.2.0\n"
-	if err := os.WriteFile(filepath.Join(dir, "qemu-system-aarch64"), []byte(script), 0o755); err != nil {
-		w.t.Fatal(err)
-	}
-	w.env = "PATH=" + dir
 }
 
 // testUpdate takes the new version of one package and keeps the old one of the other.

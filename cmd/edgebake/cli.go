@@ -20,6 +20,8 @@ import (
 	"github.com/edgebake/edgebake/builder/apt"
 	"github.com/edgebake/edgebake/builder/cas"
 	"github.com/edgebake/edgebake/builder/disk"
+	"github.com/edgebake/edgebake/builder/disk/ext4"
+	"github.com/edgebake/edgebake/builder/disk/fat"
 	"github.com/edgebake/edgebake/builder/fetch"
 	"github.com/edgebake/edgebake/builder/guest"
 	"github.com/edgebake/edgebake/builder/guest/vm"
@@ -118,6 +120,8 @@ func outcome(err error) (code int, hint string) {
 		gone     *fetch.NotFoundError
 		offline  *fetch.OfflineError
 		small    *disk.SizeError
+		ext4Full *ext4.TooSmallError
+		fatFull  *fat.TooSmallError
 		unsigned *apt.SignatureError
 		unknown  *apt.UnknownPackageError
 		script   *guest.ScriptError
@@ -147,7 +151,7 @@ func outcome(err error) (code int, hint string) {
 		return exitFailed, "if the archive dropped it: edgebake lock PROFILE pins what the archive has now"
 	case errors.As(err, &offline):
 		return exitFailed, "run edgebake fetch PROFILE once without --offline"
-	case errors.As(err, &small):
+	case errors.As(err, &small), errors.As(err, &ext4Full), errors.As(err, &fatFull):
 		return exitFailed, "raise disk.size or the partition's size in the profile, then: edgebake lock PROFILE"
 	case errors.As(err, &unknown):
 		return exitFailed, "correct the name in the profile, or add the source that has the package"
