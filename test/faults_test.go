@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/edgebake/edgebake/builder/cas"
@@ -45,6 +44,7 @@ func TestFaults(t *testing.T) {
 		{"interrupted fetch", testInterruptedFetch},
 		{"interrupted bake", testInterruptedBake},
 		{"interrupted guest", testInterruptedGuest},
+		{"interrupted stages", testInterruptedStages},
 		{"failing script", testFailingScript},
 		{"image too small", testImageTooSmall},
 		{"lock --update", testUpdate},
@@ -178,54 +178,8 @@ func testMissingQEMU(t *testing.T, bin string) {
 	w.ends(1, w.command(w.files(), "bake", "--no-boot"), "qemu-system-aarch64", "apt-get install qemu-system-arm", "edgebake doctor")
 }
 
-func testInterruptedLock(t *testing.T, bin string) {
-	interrupt(newWorkshop(t, bin), "/InRelease", "lock")
-}
-
-func testInterruptedFetch(t *testing.T, bin string) {
-	w := newWorkshop(t, bin)
-	w.lock()
-	interrupt(w, "/pool/main/runtime_1_all.deb", "fetch")
-}
-
-// testInterruptedBake interrupts a bake while it downloads.
-func testInterruptedBake(t *testing.T, bin string) {
-	w := newWorkshop(t, bin)
-	w.lock()
-	w.qemu(goodGuest)
-	interrupt(w, "/pool/main/runtime_1_all.deb", "bake", "--no-boot")
-}
-
-// testInterruptedGuest interrupts a bake while its guest runs a package's script.
-func testInterruptedGuest(t *testing.T, bin string) {
-	w := newWorkshop(t, bin)
-	w.lock()
-	pipe := filepath.Join(w.dir, "pipe")
-	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.OpenFile(pipe, os.O_RDWR, 0) // for writing too: then opening does not wait for the guest
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	w.qemu("echo @@EB boot; echo @@EB package runtime configure; echo $$ >" + pipe + "; read forever")
-	running := make(chan int, 1)
-	go func() {
-		var pid int
-		if _, err := fmt.Fscanln(f, &pid); err == nil {
-			running <- pid
-		}
-	}()
-	pid := signalled(w, w.command(w.files(), "bake", "--no-boot"), running)
-	if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
-		t.Errorf("QEMU was left behind: signalling it gives %v", err)
-	}
-	w.qemu(goodGuest)
-	w.ends(0, w.command(w.files(), "bake", "--no-boot"))
-	if _, err := os.Stat(filepath.Join(w.dir, "out", "node.img")); err != nil {
-		t.Error(err)
-	}
+func large() aptrepo.Deb {
+	return aptrepo.Deb{Name: "large", Files: map[string]string{"usr/share/large": strings.Repeat("x", 24<<20)}}
 }
 
 func testFailingScript(t *testing.T, bin string) {
@@ -249,7 +203,7 @@ echo @@EB clean`)
 
 // testImageTooSmall raises the size by what the message says, and bakes again.
 func testImageTooSmall(t *testing.T, bin string) {
-	w := newWorkshop(t, bin, aptrepo.Deb{Name: "large", Files: map[string]string{"usr/share/large": strings.Repeat("x", 24<<20)}})
+	w := newWorkshop(t, bin, large())
 	w.size = 16
 	w.want("large")
 	w.lock()
@@ -267,65 +221,6 @@ func testImageTooSmall(t *testing.T, bin string) {
 	w.want("large")
 	w.lock()
 	w.ends(0, w.command(w.files(), "bake", "--no-boot"))
-}
-
-// interrupt interrupts a command while it waits for a file, and runs it again.
-func interrupt(w *workshop, path string, args ...string) {
-	w.t.Helper()
-	hang(w, path, args...)
-	w.ends(0, w.command(w.files(), args...))
-}
-
-// hang runs a command against a server that sends half of a file and then nothing, interrupts it
-// when it has come so far, and wants it to end as it should.
-func hang(w *workshop, path string, args ...string) {
-	w.t.Helper()
-	halfway := make(chan struct{}, 16)
-	url := w.serve(func(out http.ResponseWriter, r *http.Request) bool {
-		if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, path) {
-			return false
-		}
-		sendHalf(out, filepath.Join(w.archive, filepath.FromSlash(r.URL.Path)))
-		halfway <- struct{}{}
-		<-r.Context().Done()
-		return true
-	})
-	signalled(w, w.command(url, args...), halfway)
-}
-
-// signalled starts a command, interrupts it when it has come to a point, and wants it to end as it should.
-func signalled[T any](w *workshop, cmd *exec.Cmd, point <-chan T) T {
-	w.t.Helper()
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
-		w.t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	var at T
-	select {
-	case at = <-point:
-	case err := <-ended:
-		w.t.Fatalf("it ended before it was interrupted: %v\n%s", err, stderr.String())
-	}
-	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
-		w.t.Fatal(err)
-	}
-	err := <-ended
-	w.judge(130, err, stderr.String(), "interrupted", "run the same command")
-	return at
-}
-
-func sendHalf(out http.ResponseWriter, path string) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		http.Error(out, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	out.Header().Set("Content-Length", fmt.Sprint(len(data)))
-	_, _ = out.Write(data[:len(data)/2])
-	_ = http.NewResponseController(out).Flush()
 }
 
 // testUpdate takes the new version of one package and keeps the old one of the other.
