@@ -1,6 +1,7 @@
 // Package profiles holds the built-in profiles, their keyrings and the JSON schema for editors.
 //
-// NAME.yaml is the profile called NAME; keyrings are named as profiles name them, by path.
+// NAME.yaml is the profile called NAME; NAME.lock.json its lock; keyrings are named as
+// profiles name them, by path.
 package profiles
 
 import (
@@ -9,7 +10,7 @@ import (
 	"strings"
 )
 
-//go:embed *.yaml keyrings schema.json
+//go:embed *.yaml *.lock.json keyrings schema.json
 var files embed.FS
 
 // Builtin returns the files that are compiled in.
