@@ -5,8 +5,9 @@
 // its partitions, its packages, and the digest of every file. A File is one file of the image, an
 // Artifact one file of the set.
 //
-// manifest.json and SHA256SUMS appear under their names when they are whole. Nothing in them
-// depends on when or where the set was made.
+// manifest.json and SHA256SUMS appear under their names when they are whole. Nothing in the manifest
+// depends on when or where the set was made: it is a function of the lock. SHA256SUMS covers the
+// manifest, the image, and what only one bake has said: the logs and the verdict.
 package artifact
 
 import (
@@ -146,20 +147,6 @@ func Write(ctx context.Context, s Set) (Manifest, error) {
 	}
 	own := Artifact{Name: ManifestName, Size: int64(len(b)), SHA256: cas.Of(b)}
 	return m, WriteSums(s.Dir, append(slices.Clone(m.Artifacts), own))
-}
-
-// WriteSums writes SHA256SUMS, in the form that sha256sum -c reads, sorted by name. A bake calls
-// it again when the verdict is there.
-func WriteSums(dir string, artifacts []Artifact) error {
-	sorted := slices.SortedFunc(slices.Values(artifacts), func(a, b Artifact) int { return strings.Compare(a.Name, b.Name) })
-	var b []byte
-	for _, a := range sorted {
-		if strings.ContainsAny(a.Name, "\\\n") {
-			return fmt.Errorf("writing %s: name %q holds a backslash or a line feed", SumsName, a.Name)
-		}
-		b = fmt.Appendf(b, "%s  %s\n", a.SHA256, a.Name)
-	}
-	return writeFile(dir, SumsName, b)
 }
 
 // ReadManifest reads the manifest of the set in dir.

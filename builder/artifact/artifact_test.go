@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/edgebake/edgebake/builder/cas"
@@ -114,5 +115,53 @@ func TestWriteEndsWhenCancelled(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, SumsName)); err == nil {
 		t.Error("SHA256SUMS was written")
+	}
+}
+
+func TestUpdateSums(t *testing.T) {
+	tool := oracle.Need(t, "sha256sum")
+	dir := t.TempDir()
+	put := func(name, content string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("x.img", "image")
+	put("manifest.json", "manifest")
+	wrong := cas.Of([]byte("another image")) // stays: the image is not read again
+	if err := WriteSums(dir, []Artifact{{Name: "x.img", SHA256: wrong}, {Name: "manifest.json", SHA256: cas.Of([]byte("manifest"))}}); err != nil {
+		t.Fatal(err)
+	}
+	put("verdict.json", "good")
+	put("console.log", "login:")
+	for _, verdict := range []string{"good", "bad"} {
+		put("verdict.json", verdict)
+		if err := UpdateSums(t.Context(), dir, "verdict.json", "console.log"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sums, err := ReadSums(dir)
+	if err != nil || len(sums) != 4 || sums[3].SHA256 != wrong {
+		t.Fatalf("sums are %+v, %v", sums, err)
+	}
+	put("x.img", "another image")
+	cmd := exec.Command(tool, "--strict", "-c", SumsName)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("sha256sum: %v\n%s", err, out)
+	}
+	if err := os.Remove(filepath.Join(dir, "console.log")); err != nil {
+		t.Fatal(err)
+	}
+	if err := UpdateSums(t.Context(), dir, "console.log"); err != nil {
+		t.Fatal(err)
+	}
+	if sums, err := ReadSums(dir); err != nil || len(sums) != 3 {
+		t.Errorf("a file that is gone keeps its line: %+v, %v", sums, err)
+	}
+	put(SumsName, "nonsense\n")
+	if err := UpdateSums(t.Context(), dir, "verdict.json"); err == nil || !strings.Contains(err.Error(), "nonsense") {
+		t.Errorf("got %v", err)
 	}
 }
