@@ -12,6 +12,7 @@ import (
 	"github.com/edgebake/edgebake/builder/artifact"
 	"github.com/edgebake/edgebake/builder/cas"
 	"github.com/edgebake/edgebake/builder/fetch"
+	"github.com/edgebake/edgebake/builder/guest"
 	"github.com/edgebake/edgebake/builder/lock"
 	"github.com/edgebake/edgebake/builder/profile"
 	"github.com/edgebake/edgebake/builder/progress"
@@ -44,6 +45,8 @@ type Result struct {
 	Sums     string     `json:"sums"`
 	Console  string     `json:"console,omitempty"`
 	Lock     cas.Digest `json:"lock"`
+	// Guest says where the guest's time went; it is zero when the stage came from the store.
+	Guest guest.Result `json:"-"`
 }
 
 // Build bakes the image that the lock describes.
@@ -99,7 +102,7 @@ func Build(ctx context.Context, c Config) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return c.result(disk, configured, manifest)
+	return c.result(ctx, disk, configured, manifest)
 }
 
 func (c Config) checkLock() error {

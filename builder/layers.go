@@ -217,15 +217,22 @@ func (c Config) artifacts(ctx context.Context, d assembled, src *tree.Reader) (a
 	return m, progress.Outcome{}, err
 }
 
-func (c Config) result(d assembled, conf configured, m artifact.Manifest) (Result, error) {
+func (c Config) result(ctx context.Context, d assembled, conf configured, m artifact.Manifest) (Result, error) {
 	id, err := c.Lock.Digest()
 	if err != nil {
 		return Result{}, err
 	}
 	console, err := c.writeConsole(conf.console)
+	if err != nil {
+		return Result{}, err
+	}
 	return Result{Image: d.path, Digest: m.Artifacts[0].SHA256, Manifest: filepath.Join(c.Out, artifact.ManifestName),
-		Sums: filepath.Join(c.Out, artifact.SumsName), Console: console, Lock: id}, err
+		Sums: filepath.Join(c.Out, artifact.SumsName), Console: console, Lock: id, Guest: conf.guest,
+	}, artifact.UpdateSums(ctx, c.Out, filepath.Base(c.consolePath()))
 }
+
+// consolePath is where the guest's log goes.
+func (c Config) consolePath() string { return c.imagePath() + ".configure.log" }
 
 func (c Config) writeConsole(log cas.Digest) (string, error) {
 	if log == "" || !c.Store.Has(log) {
@@ -235,7 +242,7 @@ func (c Config) writeConsole(log cas.Digest) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path := c.imagePath() + ".configure.log"
+	path := c.consolePath()
 	return path, os.WriteFile(path, normalLog(b), 0o644)
 }
 

@@ -38,6 +38,8 @@ type configured struct {
 	tools tree.Tree
 	// console is the digest of the guest's log.
 	console cas.Digest
+	// guest says where the time went when the guest ran now.
+	guest guest.Result
 }
 
 func (c Config) fetch(ctx context.Context) (progress.Outcome, error) {
@@ -98,15 +100,24 @@ func (c Config) configure(ctx context.Context, p packages, src *tree.Reader) (co
 		}
 		return out, progress.Outcome{Cached: true}, nil
 	}
-	root, console, note, err := c.runGuest(ctx, p, src)
+	if out.root, out.console, out.guest, err = c.runGuest(ctx, p, src); err != nil {
+		return configured{}, progress.Outcome{}, err
+	}
+	if err := tree.Save(c.Store, key, out.root); err != nil {
+		return configured{}, progress.Outcome{}, err
+	}
+	return out, progress.Outcome{Note: c.reportTimes(out.guest)}, c.Store.SaveResult(consoleKey(key), []byte(out.console))
+}
+
+// Configured reports whether the store has the packages' configured files already: then a bake
+// runs no guest.
+func (c Config) Configured() bool {
+	key, err := c.configureKey()
 	if err != nil {
-		return configured{}, progress.Outcome{}, err
+		return false
 	}
-	out.root, out.console = root, console
-	if err := tree.Save(c.Store, key, root); err != nil {
-		return configured{}, progress.Outcome{}, err
-	}
-	return out, progress.Outcome{Note: note}, c.Store.SaveResult(consoleKey(key), []byte(console))
+	_, ok := tree.Saved(c.Store, key)
+	return ok
 }
 
 func (c Config) configureKey() (cas.Digest, error) {
@@ -126,28 +137,28 @@ func consoleKey(key cas.Digest) cas.Digest { return cas.Of([]byte("console\n" + 
 
 // runGuest writes the unpacked packages to a scratch disk, lets the guest configure them, and
 // keeps what changed.
-func (c Config) runGuest(ctx context.Context, p packages, src *tree.Reader) (root tree.Tree, console cas.Digest, note string, err error) {
+func (c Config) runGuest(ctx context.Context, p packages, src *tree.Reader) (root tree.Tree, console cas.Digest, result guest.Result, err error) {
 	dir, release, err := c.Store.TempDir("guest")
 	if err != nil {
-		return tree.Tree{}, "", "", err
+		return tree.Tree{}, "", guest.Result{}, err
 	}
 	defer release()
 	before := p.installation.Tree
 	scratch := filepath.Join(dir, "scratch.img")
 	if err := c.writeScratch(ctx, scratch, before, src); err != nil {
-		return tree.Tree{}, "", "", fmt.Errorf("writing the guest's scratch disk: %w", err)
+		return tree.Tree{}, "", guest.Result{}, fmt.Errorf("writing the guest's scratch disk: %w", err)
 	}
 	log, err := c.Store.Create()
 	if err != nil {
-		return tree.Tree{}, "", "", err
+		return tree.Tree{}, "", guest.Result{}, err
 	}
 	defer log.Abort() // does nothing after Commit
-	result, err := c.runScripts(ctx, dir, scratch, p, src, log)
+	result, err = c.runScripts(ctx, dir, scratch, p, src, log)
 	if err != nil {
-		return tree.Tree{}, "", "", c.keepLog(log, err)
+		return tree.Tree{}, "", guest.Result{}, c.keepLog(log, err)
 	}
 	if console, err = log.Commit(); err != nil {
-		return tree.Tree{}, "", "", err
+		return tree.Tree{}, "", guest.Result{}, err
 	}
 	root, err = c.readScratch(ctx, scratch, before, src)
 	return root, console, result, err

@@ -17,25 +17,20 @@ import (
 	"github.com/edgebake/edgebake/builder/tree"
 )
 
-// runScripts boots the guest on the scratch disk; the note says where its time went.
-func (c Config) runScripts(ctx context.Context, dir, scratch string, p packages, src *tree.Reader, log io.Writer) (string, error) {
+// runScripts boots the guest on the scratch disk; the result says where its time went.
+func (c Config) runScripts(ctx context.Context, dir, scratch string, p packages, src *tree.Reader, log io.Writer) (guest.Result, error) {
 	all, err := tree.Merge(tree.Layer{Name: "tools", Tree: p.guest}, tree.Layer{Name: "packages", Tree: p.installation.Tree})
 	if err != nil {
-		return "", err
+		return guest.Result{}, err
 	}
 	kernel, initrd, err := guest.Payload(ctx, initramfs.Source{Arch: c.Lock.Arch, Tree: all, Reader: src})
 	if err != nil {
-		return "", err
+		return guest.Result{}, err
 	}
-	result, err := guest.Configure(ctx, guest.Job{
+	return guest.Configure(ctx, guest.Job{
 		Arch: c.Lock.Arch, Kernel: kernel, Initrd: initrd, Scratch: scratch, Epoch: c.Lock.Epoch,
 		Preinst: preinsts(p.installation.Preinsts), TempDir: dir, Report: c.Report, Log: log,
 	})
-	if err != nil {
-		return "", err
-	}
-	c.reportTimes(result)
-	return fmt.Sprintf("guest ran %s, boot %s of it", result.Total.Round(time.Second), result.Boot.Round(time.Second)), nil
 }
 
 func preinsts(list []deb.Preinst) []guest.Script {
@@ -50,12 +45,14 @@ func preinsts(list []deb.Preinst) []guest.Script {
 // slowest is how many packages the report names.
 const slowest = 10
 
-func (c Config) reportTimes(r guest.Result) {
+// reportTimes returns a note, and tells the slowest scripts who wants details.
+func (c Config) reportTimes(r guest.Result) string {
 	times := slices.Clone(r.Packages)
 	slices.SortStableFunc(times, func(a, b guest.PackageTime) int { return int(b.Duration - a.Duration) })
 	for _, t := range times[:min(slowest, len(times))] {
 		c.Report.Detail("%s of %s took %s", t.Script, t.Package, t.Duration.Round(100*time.Millisecond))
 	}
+	return fmt.Sprintf("guest ran %s, boot %s of it", r.Total.Round(time.Second), r.Boot.Round(time.Second))
 }
 
 // keepLog saves what the guest printed before it failed, and says where.

@@ -24,7 +24,7 @@ func (s *Store) Adopt(path string, want Digest, size int64) (Digest, error) {
 	}
 	got := FromSum(sum.Sum(nil))
 	if (want != "" && got != want) || (size >= 0 && n != size) {
-		os.Remove(path)
+		_ = os.Remove(path) // the mismatch says more
 		return "", &MismatchError{Want: want, Got: got, WantSize: size, GotSize: n}
 	}
 	return got, s.adoptFile(f, got)

@@ -95,7 +95,9 @@ func TestOpeningMarksAsUsed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.Close()
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if r, err := s.GC(t.Context(), Policy{MaxAge: 24 * time.Hour}); err != nil || r.Removed != 0 {
 		t.Errorf("gc removed a blob that was just read: %+v, %v", r, err)
 	}

@@ -104,7 +104,7 @@ func (s *Store) TempDir(prefix string) (dir string, release func(), err error) {
 		return "", nil, fmt.Errorf("creating temporary directory: %w", err)
 	}
 	return dir, sync.OnceFunc(func() {
-		os.RemoveAll(dir)
+		_ = os.RemoveAll(dir) // gc removes what is left
 		f.Close()
 		drop()
 	}), nil

@@ -270,11 +270,11 @@ func TestMain(m *testing.M) {
 		}
 	}
 	if os.Getenv("CAS_TEST_DIE") != "" {
-		s.TempDir("guest")
+		_, _, _ = s.TempDir("guest")
 		w, _ := s.Create()
 		fmt.Fprint(w, "half a blob")
 		self, _ := os.FindProcess(os.Getpid())
-		self.Kill()
+		_ = self.Kill()
 		select {}
 	}
 	os.Exit(0)

@@ -92,7 +92,7 @@ func (w *Writer) Abort() {
 	if w.f == nil {
 		return
 	}
-	os.Remove(w.f.Name())
+	_ = os.Remove(w.f.Name()) // gc removes what is left
 	w.f.Close()
 	w.f = nil
 }

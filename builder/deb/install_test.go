@@ -39,7 +39,7 @@ func install(t *testing.T, debs ...aptrepo.Deb) (deb.Installation, error) {
 		t.Fatal(err)
 	}
 	src := tree.NewReader(store)
-	t.Cleanup(func() { src.Close() })
+	t.Cleanup(func() { _ = src.Close() })
 	return deb.Install(extracted, src, "amd64", tree.Time{Sec: 1_700_000_000})
 }
 

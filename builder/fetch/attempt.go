@@ -83,7 +83,7 @@ func (c *Client) fromServer(ctx context.Context, r Request, u *url.URL, m *meter
 	have := resumable(partial, r)
 	if err := c.download(ctx, r, u, partial, m); err != nil {
 		if unusable(err) {
-			os.Remove(partial)
+			_ = os.Remove(partial) // the fault of the download says more
 			if have > 0 && !isTooLarge(err) {
 				// What was there before may be what is wrong; the retry starts from nothing.
 				return "", fmt.Errorf("continuing after %d bytes: %w", have, &staleError{err.Error()})
@@ -148,7 +148,7 @@ func resumable(partial string, r Request) int64 {
 		return 0
 	}
 	if r.Digest == "" || info.Size() > r.limit() || info.Size() == 0 {
-		os.Remove(partial)
+		_ = os.Remove(partial) // what is left is not believed
 		return 0
 	}
 	return info.Size()
@@ -171,7 +171,7 @@ func (c *Client) download(ctx context.Context, r Request, u *url.URL, partial st
 	client := &grab.Client{HTTPClient: &guard{client: c.http, request: r, meter: m, watch: w}, UserAgent: c.cfg.UserAgent, BufferSize: 256 << 10}
 	resp := client.Do(req.WithContext(ctx))
 	if err := resp.Err(); err != nil {
-		if cause := context.Cause(ctx); cause != nil && ctx.Err() != nil && cause != context.Canceled {
+		if cause := context.Cause(ctx); cause != nil && ctx.Err() != nil && !errors.Is(cause, context.Canceled) {
 			err = cause
 		}
 		return explain(err, r, resp.Size())

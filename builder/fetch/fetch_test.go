@@ -66,7 +66,7 @@ func cutOnce(b []byte, ranges *sync.Map, next http.HandlerFunc) http.HandlerFunc
 			ranges.Store(n, r.Header.Get("Range"))
 			if n == 1 {
 				w.Header().Set("Content-Length", fmt.Sprint(len(b)))
-				w.Write(b[:len(b)/2])
+				_, _ = w.Write(b[:len(b)/2])
 				panic(http.ErrAbortHandler)
 			}
 		}
@@ -110,7 +110,7 @@ func TestServerThatIgnoresRange(t *testing.T) {
 		w.Header().Set("Accept-Ranges", "bytes")
 		w.Header().Set("Content-Length", fmt.Sprint(len(b)))
 		if r.Method == http.MethodGet {
-			w.Write(b)
+			_, _ = w.Write(b)
 		}
 	}))
 	s := newStore(t)
@@ -229,7 +229,7 @@ func TestNextURL(t *testing.T) {
 		{"unknown host", "http://host.invalid"},
 		{"missing file", "file:///nonexistent"},
 		{"scheme", "ftp://host.invalid"},
-		{"redirects for ever", serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/x", 302) })},
+		{"redirects for ever", serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/x", http.StatusFound) })},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -333,7 +333,7 @@ func TestEndlessBody(t *testing.T) {
 
 func TestSlowServerIsGivenUp(t *testing.T) {
 	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		w.Write([]byte("x"))
+		_, _ = w.Write([]byte("x"))
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
 	})

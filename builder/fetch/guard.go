@@ -3,6 +3,7 @@ package fetch
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -156,14 +157,14 @@ func (b *body) Read(p []byte) (int, error) {
 	n, err := b.limited.Read(p)
 	b.watch.add(n)
 	b.meter.reach(b.read)
-	if err == io.EOF && b.request.Digest != "" && b.read < b.request.Size {
+	if errors.Is(err, io.EOF) && b.request.Digest != "" && b.read < b.request.Size {
 		return n, io.ErrUnexpectedEOF // a connection cut short; the rest is asked for again
 	}
 	if b.hash == nil {
 		return n, err
 	}
 	b.hash.Write(p[:n])
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		if got := cas.FromSum(b.hash.Sum(nil)); got != b.request.Digest {
 			return n, &cas.MismatchError{Name: b.request.Name, Want: b.request.Digest, Got: got, WantSize: b.request.Size, GotSize: b.read}
 		}

@@ -62,7 +62,7 @@ func open(t *testing.T, p string) *Image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { img.Close() })
+	t.Cleanup(func() { _ = img.Close() })
 	return img
 }
 

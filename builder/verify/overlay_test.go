@@ -57,6 +57,9 @@ func TestOverlay(t *testing.T) {
 				t.Fatalf("%v: %s", err, out)
 			}
 			out, err := exec.Command(qemuImg, "info", "--output=json", over).Output()
+			if err != nil {
+				t.Fatal(err)
+			}
 			var info struct {
 				Size   int64  `json:"virtual-size"`
 				Format string `json:"backing-filename-format"`

@@ -2,17 +2,18 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/edgebake/edgebake/builder"
 	"github.com/edgebake/edgebake/builder/guest/vm"
-	"github.com/edgebake/edgebake/builder/lock"
-	"github.com/edgebake/edgebake/builder/profile"
+	"github.com/edgebake/edgebake/builder/progress"
 	"github.com/edgebake/edgebake/builder/verify"
 )
 
@@ -30,7 +31,9 @@ func newBake(env *environment) *cobra.Command {
 		Use: "bake PROFILE", Short: "bake an image and prove that it boots", Args: exactly(1, "a PROFILE"),
 		Long: long("bake makes the image that the profile's lock describes, boots it in QEMU on a throw-away overlay and\n"+
 			"checks it inside. Stages whose inputs have not changed come from the store. Into -o DIR go NAME.img,\n"+
-			"manifest.json, SHA256SUMS, the verdict and the console logs.",
+			"manifest.json, SHA256SUMS, the verdict (verdict.json, JUnit in verdict.xml), the logs (console.log,\n"+
+			"NAME.img.configure.log) and report.json, which says where the time went. With --json one document of\n"+
+			"result and verdict goes to standard output, and JSON lines of progress to standard error.",
 			"edgebake bake edge-rpi-debian-12 -o out\nedgebake bake my-node.yaml --set hostname=porch --no-boot"),
 		ValidArgsFunction: completeProfile,
 		RunE:              func(cmd *cobra.Command, args []string) error { return runBake(cmd.Context(), env, o, args[0]) },
@@ -44,72 +47,136 @@ func newBake(env *environment) *cobra.Command {
 	return cmd
 }
 
+// kitchen is one bake: what it works with, and who notes how long its stages take.
+type kitchen struct {
+	env      *environment
+	o        bakeOptions
+	config   builder.Config
+	recorder *progress.Recorder
+	began    time.Time
+}
+
+// baked is what bake --json prints. Verdict is absent when the image was not booted.
+type baked struct {
+	builder.Result
+	Verdict *verify.Verdict `json:"verdict,omitempty"`
+}
+
 func runBake(ctx context.Context, env *environment, o bakeOptions, name string) error {
+	k := kitchen{env: env, o: o, began: time.Now(), recorder: progress.NewRecorder(env.reporter)}
+	env.reporter = k.recorder // closes the one behind
+	var err error
+	if k.config, err = configure(ctx, env, o, name); err != nil {
+		return err
+	}
+	if err := k.needQEMU(); err != nil {
+		return err
+	}
+	release, err := claim(o.out)
+	if err != nil {
+		return err
+	}
+	defer release()
+	result, err := builder.Build(ctx, k.config)
+	if err != nil {
+		return err
+	}
+	return k.serve(ctx, result)
+}
+
+// configure finds everything that a bake works with; it downloads nothing.
+func configure(ctx context.Context, env *environment, o bakeOptions, name string) (builder.Config, error) {
 	l, err := o.set.load(ctx, name)
 	if err != nil {
-		return env.faults(err)
+		return builder.Config{}, env.faults(err)
 	}
 	pinned, err := findLock(l, name, o.lock)
 	if err != nil {
-		return err
+		return builder.Config{}, err
 	}
-	if _, _, err := vm.Find(l.Profile.Arch); err != nil {
-		return err // before anything is downloaded for it
-	}
-	result, err := build(ctx, env, o, l, pinned)
-	if err != nil {
-		return err
-	}
-	if err := env.printResult(result); err != nil {
-		return err
-	}
-	if !o.noBoot && len(l.Profile.Checks) > 0 {
-		if err := prove(ctx, env, l, pinned, result.Image); err != nil {
-			return err
-		}
-	}
-	env.reporter.Note("next: edgebake boot %s --ssh, or write it to a card", result.Image)
-	return nil
-}
-
-func build(ctx context.Context, env *environment, o bakeOptions, l profile.Loaded, pinned lock.Lock) (builder.Result, error) {
 	store, err := env.openStore()
 	if err != nil {
-		return builder.Result{}, err
+		return builder.Config{}, err
 	}
 	client, err := env.newClient(store, 0)
-	if err != nil {
-		return builder.Result{}, err
-	}
-	if err := os.MkdirAll(o.out, 0o755); err != nil {
-		return builder.Result{}, fmt.Errorf("making output directory: %w", err)
-	}
-	return builder.Build(ctx, builder.Config{
+	return builder.Config{
 		Profile: l, Lock: pinned, Store: store, Client: client, Out: o.out, Jobs: o.jobs,
 		Offline: env.settings.offline, Report: env.reporter, Version: programVersion(),
-	})
+	}, err
 }
 
-func (env *environment) printResult(r builder.Result) error {
-	if env.settings.json {
-		return env.printJSON(r)
+func (k kitchen) boots() bool { return !k.o.noBoot && len(k.config.Profile.Profile.Checks) > 0 }
+
+// needQEMU asks for QEMU before anything is downloaded for it, and only when something will run in it.
+func (k kitchen) needQEMU() error {
+	if !k.boots() && k.config.Configured() {
+		return nil
 	}
-	_, err := fmt.Fprintf(env.stdout, "%s  %s\n", r.Digest, r.Image)
+	_, _, err := vm.Find(k.config.Profile.Profile.Arch)
 	return err
 }
 
-// prove boots the image with the profile's checks.
-func prove(ctx context.Context, env *environment, l profile.Loaded, pinned lock.Lock, path string) error {
-	work, err := os.MkdirTemp("", "edgebake-boot-")
-	if err != nil {
-		return fmt.Errorf("making work directory: %w", err)
+// serve proves the image and says everything about it.
+func (k kitchen) serve(ctx context.Context, r builder.Result) error {
+	if !k.env.settings.json {
+		fmt.Fprintf(k.env.stdout, "%s  %s\n", r.Digest, r.Image) // now: the boot takes minutes
 	}
-	defer os.RemoveAll(work)
-	probe, err := vm.Probe(ctx, l.Profile.Arch)
+	verdict, err := k.prove(ctx, r.Image)
+	if err := errors.Join(err, k.writeReport(r)); err != nil {
+		return err
+	}
+	if k.env.settings.json {
+		err = k.env.printJSON(baked{r, verdict})
+	} else if verdict != nil {
+		err = k.env.printVerdict(*verdict)
+	}
 	if err != nil {
 		return err
 	}
-	return env.judge(ctx, path, filepath.Dir(path), verify.CheckOptions{
-		Options: verify.Options{Arch: l.Profile.Arch, WorkDir: work, Accel: probe.Accel}, Checks: l.Profile.Checks, Epoch: pinned.Epoch,
+	if verdict != nil {
+		if err := judge(*verdict, r.Image); err != nil {
+			return err
+		}
+	}
+	k.env.reporter.Note("next: %s", nextStep(k.config.Profile.Profile.Boot.Loader, r.Image))
+	return nil
+}
+
+// prove boots the image with the profile's checks. There is no verdict when it does not boot.
+func (k kitchen) prove(ctx context.Context, path string) (*verify.Verdict, error) {
+	dir, p := filepath.Dir(path), k.config.Profile.Profile
+	if err := dropVerdict(ctx, dir); err != nil || !k.boots() {
+		return nil, err
+	}
+	work, err := os.MkdirTemp("", "edgebake-boot-")
+	if err != nil {
+		return nil, fmt.Errorf("making work directory: %w", err)
+	}
+	defer os.RemoveAll(work)
+	probe, err := vm.Probe(ctx, p.Arch)
+	if err != nil {
+		return nil, err
+	}
+	verdict, err := k.env.check(ctx, path, dir, verify.CheckOptions{
+		Options: verify.Options{Arch: p.Arch, WorkDir: work, Accel: probe.Accel}, Checks: p.Checks, Epoch: k.config.Lock.Epoch,
 	})
+	return &verdict, err
+}
+
+func (k kitchen) writeReport(r builder.Result) error {
+	return report{
+		Version: 1, Edgebake: programVersion(), Profile: k.config.Lock.Profile, Image: filepath.Base(r.Image), Digest: r.Digest,
+		Seconds: seconds(time.Since(k.began)), Stages: k.recorder.Timings(), Guest: reportOf(r.Guest),
+	}.write(k.o.out)
+}
+
+// nextStep is what a person does with an image that is ready.
+func nextStep(loader, path string) string {
+	switch loader {
+	case "raspberrypi":
+		return fmt.Sprintf("edgebake boot %s, or write it to a card: sudo dd if=%s of=/dev/sdX bs=4M conv=fsync (docs/card.md)", path, path)
+	case "grub-efi":
+		return fmt.Sprintf("edgebake boot %s, or give it to a virtual machine (docs/vm.md)", path)
+	}
+	return "edgebake inspect " + path
 }

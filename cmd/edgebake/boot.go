@@ -2,16 +2,20 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/edgebake/edgebake/builder/artifact"
 	"github.com/edgebake/edgebake/builder/guest/vm"
 	"github.com/edgebake/edgebake/builder/image"
 	"github.com/edgebake/edgebake/builder/progress"
@@ -69,14 +73,48 @@ func runBoot(ctx context.Context, env *environment, o bootOptions, path string) 
 		plan.SSHPort = o.port
 	}
 	if o.check {
-		checks := o.checks
-		if len(checks) == 0 {
-			checks = verify.AllChecks()
-		}
-		out := firstSet(o.out, filepath.Dir(path))
-		return env.judge(ctx, path, out, verify.CheckOptions{Options: plan, Checks: checks, Limit: o.timeout})
+		return runCheck(ctx, env, o, path, plan)
 	}
 	return env.console(ctx, path, plan, o)
+}
+
+// runCheck is boot --check.
+func runCheck(ctx context.Context, env *environment, o bootOptions, path string, plan verify.Options) error {
+	checks := o.checks
+	if len(checks) == 0 {
+		checks = verify.AllChecks()
+	}
+	for _, c := range checks {
+		if !slices.Contains(verify.AllChecks(), c) {
+			return usagef("--checks: unknown check %q; known are %s", c, strings.Join(verify.AllChecks(), ", "))
+		}
+	}
+	out := firstSet(o.out, filepath.Dir(path))
+	release, err := claim(out)
+	if err != nil {
+		return err
+	}
+	defer release()
+	verdict, err := env.check(ctx, path, out, verify.CheckOptions{Options: plan, Checks: checks, Limit: o.timeout, Epoch: env.epochOf(path)})
+	if err != nil {
+		return err
+	}
+	if err := env.printVerdict(verdict); err != nil {
+		return err
+	}
+	return judge(verdict, path)
+}
+
+// epochOf is when an image was made, if the manifest beside it knows: the clock inside must be later.
+func (env *environment) epochOf(path string) int64 {
+	m, err := artifact.ReadManifest(filepath.Dir(path))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		env.reporter.Warn("checking the clock against 1970: %v", err)
+	}
+	if !slices.ContainsFunc(m.Artifacts, func(a artifact.Artifact) bool { return a.Name == filepath.Base(path) }) {
+		return 0
+	}
+	return m.Epoch
 }
 
 // archOf knows the architecture by the machine, otherwise by the way the image boots.
@@ -103,14 +141,11 @@ func archOf(path, machine string) (string, error) {
 	return "arm64", nil
 }
 
-// judge boots the image, checks it, and puts verdict.json, verdict.xml and console.log into dir.
-func (env *environment) judge(ctx context.Context, path, dir string, o verify.CheckOptions) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("writing verdict: %w", err)
-	}
-	log, err := os.Create(filepath.Join(dir, "console.log"))
+// check boots the image, checks it, and puts verdict.json, verdict.xml and console.log into dir.
+func (env *environment) check(ctx context.Context, path, dir string, o verify.CheckOptions) (verify.Verdict, error) {
+	log, err := os.Create(filepath.Join(dir, consoleName))
 	if err != nil {
-		return fmt.Errorf("writing console log: %w", err)
+		return verify.Verdict{}, fmt.Errorf("writing console log: %w", err)
 	}
 	defer log.Close()
 	o.Log = log
@@ -118,23 +153,48 @@ func (env *environment) judge(ctx context.Context, path, dir string, o verify.Ch
 	verdict, err := verify.Check(ctx, path, o)
 	done(stageOutcome(verdict, err))
 	if err != nil {
-		return err
+		return verdict, err
 	}
-	if err := writeVerdict(dir, verdict); err != nil {
-		return err
-	}
+	return verdict, writeVerdict(ctx, dir, verdict)
+}
+
+func (env *environment) printVerdict(v verify.Verdict) error {
 	if env.settings.json {
-		err = env.printJSON(verdict)
-	} else {
-		_, err = fmt.Fprintln(env.stdout, strings.TrimRight(verdict.String(), "\n"))
+		return env.printJSON(v)
 	}
-	if err == nil && !verdict.OK {
-		return &verdictError{fmt.Sprintf("checking %s: %s (console: %s)", path, verdict.Reason, log.Name())}
-	}
+	_, err := fmt.Fprintln(env.stdout, strings.TrimRight(v.String(), "\n"))
 	return err
 }
 
-func writeVerdict(dir string, v verify.Verdict) error {
+// judge makes an error of a negative verdict about the image at path.
+func judge(v verify.Verdict, path string) error {
+	if v.OK {
+		return nil
+	}
+	return &verdictError{fmt.Sprintf("checking %s: %s", path, why(v))}
+}
+
+// why says in one line what is wrong.
+func why(v verify.Verdict) string {
+	if v.Reason != "" {
+		return v.Reason
+	}
+	var failed []string
+	for _, c := range v.Checks {
+		if !c.OK {
+			failed = append(failed, c.Name)
+		}
+	}
+	return "failed checks: " + strings.Join(failed, ", ")
+}
+
+const (
+	verdictName = "verdict.json"
+	junitName   = "verdict.xml"
+	consoleName = "console.log"
+)
+
+func writeVerdict(ctx context.Context, dir string, v verify.Verdict) error {
 	asJSON, err := v.JSON()
 	if err != nil {
 		return err
@@ -143,12 +203,31 @@ func writeVerdict(dir string, v verify.Verdict) error {
 	if err != nil {
 		return err
 	}
-	for name, content := range map[string][]byte{"verdict.json": asJSON, "verdict.xml": asJUnit} {
+	for name, content := range map[string][]byte{verdictName: asJSON, junitName: asJUnit} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
 			return fmt.Errorf("writing verdict: %w", err)
 		}
 	}
-	return nil
+	return sumVerdict(ctx, dir)
+}
+
+// dropVerdict removes the verdict of an earlier image from dir.
+func dropVerdict(ctx context.Context, dir string) error {
+	for _, name := range []string{verdictName, junitName, consoleName} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing verdict of an earlier image: %w", err)
+		}
+	}
+	return sumVerdict(ctx, dir)
+}
+
+// sumVerdict brings SHA256SUMS up to date, where there is one.
+func sumVerdict(ctx context.Context, dir string) error {
+	err := artifact.UpdateSums(ctx, dir, verdictName, junitName, consoleName)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // console connects the terminal with the machine's first serial port.
@@ -190,7 +269,7 @@ func stageOutcome(v verify.Verdict, err error) progress.Outcome {
 	if err == nil {
 		o.Note = "verdict: good"
 		if !v.OK {
-			o.Note = "verdict: " + v.Reason
+			o.Note = "verdict: bad, " + why(v)
 		}
 	}
 	return o

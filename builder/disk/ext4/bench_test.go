@@ -67,7 +67,9 @@ func BenchmarkWrite(b *testing.B) {
 			b.Fatal(err)
 		}
 		f.Close()
-		os.Remove(path)
+		if err := os.Remove(path); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
@@ -126,6 +128,8 @@ func BenchmarkMke2fs(b *testing.B) {
 		if out, err := exec.Command(mke2fs, "-q", "-F", "-t", "ext4", "-d", root, path, "2G").CombinedOutput(); err != nil {
 			b.Fatalf("%v: %s", err, out)
 		}
-		os.Remove(path)
+		if err := os.Remove(path); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package ext4
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -93,10 +94,10 @@ func (p *plan) newNode(e tree.Entry) (*node, error) {
 		return nil, err
 	}
 	n.body, n.attrs = body, attrs
-	switch {
-	case e.Path == ".":
+	switch e.Path {
+	case ".":
 		n.ino = rootIno
-	case e.Path == lostFound:
+	case lostFound:
 		n.ino = firstIno
 	}
 	if n.dir != nil {
@@ -326,11 +327,11 @@ func (p *plan) minSize() (int64, error) {
 	p.o.Size = 64 * blockSize
 	for {
 		err := p.layout()
-		small, ok := err.(*TooSmallError)
 		if err == nil {
 			return p.o.Size, nil
 		}
-		if !ok {
+		var small *TooSmallError
+		if !errors.As(err, &small) {
 			return 0, err
 		}
 		if small.Need <= p.o.Size { // the last group was too short to be kept

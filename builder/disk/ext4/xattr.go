@@ -77,7 +77,7 @@ func newAttr(x tree.Xattr) (attr, error) {
 		}
 		return a, nil
 	}
-	return attr{}, fmt.Errorf("storing attribute %q: ext4 knows user., trusted., security. and system.", x.Name)
+	return attr{}, fmt.Errorf("storing attribute %q: ext4 knows those of user, trusted, security and system", x.Name)
 }
 
 // attrBlock is the block for attrs with its hash but without its checksum.
