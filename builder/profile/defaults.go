@@ -15,7 +15,9 @@ const (
 // setDefaults fills what was left out and notes "default" as its origin. A field that the profile
 // set to its zero value on purpose is filled, too: none of these has a useful one.
 func setDefaults(p *Profile, origins map[string]Origin) {
-	fill(&p.Hostname, defaultHostname, "hostname", origins)
+	if p.Base.Image == nil { // a base image keeps its own
+		fill(&p.Hostname, defaultHostname, "hostname", origins)
+	}
 	fill(&p.Boot.Initrd, defaultInitrd, "boot.initrd", origins)
 	if len(p.Outputs) == 0 {
 		p.Outputs = []string{defaultOutput}

@@ -20,6 +20,10 @@ func (l *loader) readNamed(out *Loaded) {
 			out.Keyrings[s.Name] = l.readKeyring(s.Keyring, at, out.Origins[at])
 		}
 	}
+	if img := out.Profile.Base.Image; img != nil && img.Sums != nil && img.Sums.Keyring != "" {
+		const at = "base.image.sums.keyring"
+		out.Keyrings[ImageKeyring] = l.readKeyring(img.Sums.Keyring, at, out.Origins[at])
+	}
 	for i, name := range out.Profile.Overlays {
 		at := fmt.Sprintf("overlays[%d]", i)
 		if name != "" {

@@ -56,16 +56,6 @@ type Profile struct {
 	Checks []string `yaml:"checks,omitempty" json:"checks,omitempty" jsonschema:"enum=multi-user,enum=no-failed-units,enum=cloud-init,enum=cmdline-flags,enum=memory-cgroup,enum=cri,enum=mosquitto-user,enum=cni-plugins,enum=root-grown,enum=clock"`
 }
 
-// Base is what an image starts from.
-type Base struct {
-	// Distribution of an image made from packages alone: debian.
-	Distribution string `yaml:"distribution,omitempty" json:"distribution,omitempty" jsonschema:"enum=debian"`
-	// Suite of the distribution: bookworm.
-	Suite string `yaml:"suite,omitempty" json:"suite,omitempty"`
-	// Priorities of packages that are always installed: required, important, standard. Essential packages always are.
-	Priorities []string `yaml:"priorities,omitempty" json:"priorities,omitempty" jsonschema:"enum=required,enum=important,enum=standard"`
-}
-
 // Apt says where packages come from.
 type Apt struct {
 	// Sources of packages.
@@ -98,10 +88,14 @@ type Source struct {
 
 // Boot says how the image starts.
 type Boot struct {
-	// Loader is raspberrypi (firmware on the FAT), grub-efi (signed shim and GRUB on the ESP) or none.
-	Loader string `yaml:"loader" json:"loader" jsonschema:"enum=raspberrypi,enum=grub-efi,enum=none"`
-	// Kernel is the package that brings the kernel: linux-image-arm64.
-	Kernel string `yaml:"kernel" json:"kernel"`
+	// Loader is raspberrypi (firmware on the FAT), grub-efi (signed shim and GRUB on the ESP), grub (the one that a
+	// base image brings, for BIOS or UEFI) or none.
+	Loader string `yaml:"loader" json:"loader" jsonschema:"enum=raspberrypi,enum=grub-efi,enum=grub,enum=none"`
+	// Kernel is the package that brings the kernel: linux-image-arm64. A base image has its own when this is left out.
+	Kernel string `yaml:"kernel,omitempty" json:"kernel,omitempty"`
+	// GuestKernel is the package of a kernel with virtio drivers, for running packages' scripts on a base image
+	// whose own kernel has none: linux-image-generic. It does not get into the image.
+	GuestKernel string `yaml:"guestKernel,omitempty" json:"guestKernel,omitempty"`
 	// Initrd is builtin (made in process: finds root and nothing else).
 	Initrd string `yaml:"initrd,omitempty" json:"initrd,omitempty" jsonschema:"enum=builtin"`
 	// Cmdline are the kernel's parameters in order, without root=.
@@ -112,14 +106,14 @@ type Boot struct {
 	InitrdModules []string `yaml:"initrdModules,omitempty" json:"initrdModules,omitempty"`
 }
 
-// Disk is the layout of the image.
+// Disk is the layout of the image. With a base image only the size can be given: the layout is the base's.
 type Disk struct {
 	// Table is mbr or gpt.
-	Table string `yaml:"table" json:"table" jsonschema:"enum=mbr,enum=gpt"`
-	// Size of the image: 4GiB.
-	Size Size `yaml:"size" json:"size"`
+	Table string `yaml:"table,omitempty" json:"table,omitempty" jsonschema:"enum=mbr,enum=gpt"`
+	// Size of the image: 4GiB. The last partition of a base image grows by what the size grows; left out, it keeps its size.
+	Size Size `yaml:"size,omitempty" json:"size,omitempty"`
 	// Partitions in the order of the disk.
-	Partitions []Partition `yaml:"partitions" json:"partitions"`
+	Partitions []Partition `yaml:"partitions,omitempty" json:"partitions,omitempty"`
 }
 
 // Partition is one partition with its file system.

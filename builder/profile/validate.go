@@ -51,7 +51,7 @@ func (v *validator) match(path, value string, pattern *regexp.Regexp, rule strin
 
 // patterns are made once for each validation; a profile is validated once.
 type patterns struct {
-	name, pkg, unit, module, sysctl, user, fingerprint, sum, host *regexp.Regexp
+	name, pkg, unit, module, sysctl, user, fingerprint, sum, host, sha256 *regexp.Regexp
 }
 
 func newPatterns() patterns {
@@ -65,6 +65,7 @@ func newPatterns() patterns {
 		sysctl:      c(`^-?[A-Za-z0-9_*-]+([./][A-Za-z0-9_*-]+)+$`),
 		user:        c(`^[a-z_][a-z0-9_-]{0,31}$`),
 		fingerprint: c(`^[0-9A-Fa-f]{40}$`),
+		sha256:      c(`^[0-9a-f]{64}$`),
 		sum:         c(`^h1:[A-Za-z0-9+/]{43}=$`),
 		host:        c(`^[A-Za-z0-9]([A-Za-z0-9-]{0,62}[A-Za-z0-9])?$`),
 	}
@@ -77,9 +78,7 @@ func (v *validator) profile(p Profile) {
 	if p.Arch == "" {
 		v.missing("arch", "arm64 or amd64")
 	}
-	if p.Base.Suite == "" {
-		v.missing("base.suite", "bookworm, for instance")
-	}
+	v.base(p, re)
 	v.sources(p.Apt.Sources, re)
 	for i, name := range p.Packages {
 		v.match(at("packages", i), name, re.pkg, "a package name, name=version, name/suite or name-")

@@ -18,9 +18,15 @@ const (
 
 func (v *validator) boot(p Profile) {
 	if p.Boot.Loader == "" {
-		v.missing("boot.loader", "raspberrypi, grub-efi or none")
+		v.missing("boot.loader", "raspberrypi, grub-efi, grub or none")
 	}
-	if p.Boot.Kernel == "" {
+	if p.Boot.Loader == "grub" && p.Base.Image == nil {
+		v.add("boot.loader", "grub is the loader of a base image, and base names none; use grub-efi")
+	}
+	if p.Boot.Loader == "grub-efi" && p.Base.Image != nil {
+		v.add("boot.loader", "a base image keeps its own loader: use grub (BIOS or UEFI)")
+	}
+	if p.Boot.Kernel == "" && p.Base.Image == nil {
 		v.missing("boot.kernel", "the package that brings the kernel, linux-image-arm64 for instance")
 	}
 	if p.Boot.Loader == "raspberrypi" && p.Arch == "amd64" {
@@ -57,6 +63,10 @@ func (v *validator) cmdline(words []string) {
 
 func (v *validator) disk(p Profile) {
 	d := p.Disk
+	if p.Base.Image != nil {
+		v.baseDisk(d)
+		return
+	}
 	if d.Table == "" {
 		v.missing("disk.table", "mbr or gpt")
 	}
@@ -78,6 +88,14 @@ func (v *validator) disk(p Profile) {
 	v.labels(d.Partitions)
 	v.room(d)
 	v.loaderPartition(p)
+}
+
+// baseDisk: a base image brings its layout.
+func (v *validator) baseDisk(d Disk) {
+	if d.Table != "" || len(d.Partitions) > 0 {
+		v.add("disk", "the layout is that of base.image: only size can be given, to make the last partition larger")
+	}
+	v.sized("disk.size", d.Size)
 }
 
 func partitionLimit(table string) int {
