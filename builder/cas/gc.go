@@ -28,6 +28,8 @@ type Policy struct {
 	Roots []Digest
 	// DryRun reports without removing.
 	DryRun bool
+	// Verify hashes the blobs that stay, and removes those that are damaged, in a dry run too.
+	Verify bool
 	// Now is what ages are measured from; the zero value is the clock.
 	Now time.Time
 }
@@ -40,6 +42,8 @@ type GCReport struct {
 	KeptBytes    int64 `json:"keptBytes"`
 	// Leftovers are entries of tmp whose process is dead.
 	Leftovers int `json:"leftovers"`
+	// Damaged are paths of blobs that did not have their SHA-256 any more.
+	Damaged []string `json:"damaged,omitempty"`
 }
 
 // InUseError says that a bake holds the store.
@@ -107,8 +111,7 @@ func (s *Store) sweep(ctx context.Context, entries []entry, policy Policy, repor
 		old := policy.MaxAge > 0 && policy.Now.Sub(e.used) > policy.MaxAge
 		big := policy.MaxSize > 0 && total > policy.MaxSize
 		if roots[e.digest] || !(old || big) {
-			report.Kept++
-			report.KeptBytes += e.size
+			s.keep(e, policy, report)
 			continue
 		}
 		if err := remove(e.path, policy.DryRun); err != nil {
@@ -119,6 +122,17 @@ func (s *Store) sweep(ctx context.Context, entries []entry, policy Policy, repor
 		report.RemovedBytes += e.size
 	}
 	return nil
+}
+
+// keep counts what stays, unless it is damaged.
+func (s *Store) keep(e entry, policy Policy, report *GCReport) {
+	var damage *DamagedError
+	if policy.Verify && e.path == s.Path(e.digest) && errors.As(s.check(e.digest), &damage) {
+		report.Damaged = append(report.Damaged, damage.Path)
+		return
+	}
+	report.Kept++
+	report.KeptBytes += e.size
 }
 
 // entries lists blobs and results, the longest unused first.

@@ -41,7 +41,7 @@ func (s *Store) Hold(ctx context.Context) (release func(), err error) {
 
 // guardTemp keeps gc from seeing an entry of tmp between its creation and its lock.
 func (s *Store) guardTemp() (func(), error) {
-	if err := os.MkdirAll(s.tmp(), 0o755); err != nil {
+	if err := s.make(s.tmp()); err != nil {
 		return nil, fmt.Errorf("creating store: %w", err)
 	}
 	return s.flock(context.Background(), "tmp", syscall.LOCK_SH)
@@ -49,7 +49,7 @@ func (s *Store) guardTemp() (func(), error) {
 
 func (s *Store) flock(ctx context.Context, name string, how int) (func(), error) {
 	dir := filepath.Join(s.dir, "locks")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := s.make(dir); err != nil {
 		return nil, err
 	}
 	f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDWR|os.O_CREATE, 0o644)

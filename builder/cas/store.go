@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 )
 
@@ -17,9 +18,14 @@ import (
 //	tmp/                work of running processes, each entry held by a lock
 //	tmp/partial/        unverified downloads that a later process resumes
 //	locks/              lock files, never removed
+//	CACHEDIR.TAG        says that this is a store, and to backup programs that it is a cache
 //
 // All methods are safe for use by several goroutines and by several processes at once.
-type Store struct{ dir string }
+type Store struct {
+	dir     string
+	intact  sync.Map // Digest: hashed by this process and found good
+	damaged func(*DamagedError)
+}
 
 // NotFoundError says that the store has no blob of that name.
 type NotFoundError struct{ Digest Digest }
@@ -72,7 +78,8 @@ func DefaultDir(getenv func(string) string) string {
 	return filepath.Join(getenv("HOME"), ".cache", "edgebake")
 }
 
-// Open returns the store in dir. Directories are made when they are first needed.
+// Open returns the store in dir. Directories are made when they are first needed. A directory with
+// things in it that are not a store's is a *ForeignError: gc would remove what is in its tmp.
 func Open(dir string) (*Store, error) {
 	if dir == "" {
 		return nil, fmt.Errorf("opening store: no directory given; set --store or EDGEBAKE_STORE")
@@ -81,8 +88,8 @@ func Open(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening store: %w", err)
 	}
-	if info, err := os.Stat(abs); err == nil && !info.IsDir() {
-		return nil, fmt.Errorf("opening store: %s is a file; name a directory", abs)
+	if err := checkDir(abs); err != nil {
+		return nil, err
 	}
 	return &Store{dir: abs}, nil
 }

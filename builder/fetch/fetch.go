@@ -139,7 +139,7 @@ func (c *Client) pinned(ctx context.Context, r Request) error {
 // Get downloads one input and returns its digest. Without a digest in the request the bytes are
 // whatever the first answering URL gives, at most MaxSize of them: the caller checks a signature.
 func (c *Client) Get(ctx context.Context, r Request) (cas.Digest, error) {
-	if r.Digest != "" && c.cfg.Store.Has(r.Digest) {
+	if r.Digest != "" && c.cfg.Store.Intact(r.Digest) {
 		c.cfg.Reporter.Detail("%s is in the store", r.Name)
 		return r.Digest, nil
 	}

@@ -4,6 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"runtime"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/edgebake/edgebake/builder/cas"
 )
@@ -21,11 +25,11 @@ func Save(store *cas.Store, key cas.Digest, t Tree) error {
 	return store.SaveResult(key, []byte(digest))
 }
 
-// Saved returns the tree that was kept under key; ok is false when there is none, or when gc has
-// taken something that it refers to, so that it has to be made again.
+// Saved returns the tree that was kept under key; ok is false when there is none, or when something
+// that it refers to was taken by gc or is damaged, so that it has to be made again.
 func Saved(store *cas.Store, key cas.Digest) (t Tree, ok bool) {
 	value, ok, err := store.Result(key)
-	if err != nil || !ok {
+	if err != nil || !ok || !store.Intact(cas.Digest(value)) {
 		return Tree{}, false
 	}
 	b, err := store.Open(cas.Digest(value))
@@ -37,13 +41,28 @@ func Saved(store *cas.Store, key cas.Digest) (t Tree, ok bool) {
 	return t, err == nil && t.storedIn(store)
 }
 
+// storedIn reports whether the store has all blobs of t, with the right bytes. Hashing them costs
+// less than writing them into an image, and an image is a function of its lock.
 func (t Tree) storedIn(store *cas.Store) bool {
+	blobs := map[cas.Digest]bool{}
 	for i := range t.Len() {
 		for _, x := range t.At(i).Content.Extents {
-			if x.Blob != "" && !store.Has(x.Blob) {
-				return false
+			if x.Blob != "" {
+				blobs[x.Blob] = true
 			}
 		}
 	}
-	return true
+	var missing atomic.Bool
+	var all errgroup.Group
+	all.SetLimit(runtime.NumCPU())
+	for blob := range blobs {
+		all.Go(func() error {
+			if !store.Intact(blob) {
+				missing.Store(true)
+			}
+			return nil
+		})
+	}
+	_ = all.Wait() // no error is returned
+	return !missing.Load()
 }
