@@ -23,6 +23,8 @@ type Lock struct {
 	// Epoch is the time, in seconds since 1970, that the image's files and file systems carry: the
 	// newest Date of the archives' Release files.
 	Epoch int64 `json:"epoch"`
+	// Base is the image to start from; nil when the image is made from packages alone.
+	Base *Base `json:"base,omitempty"`
 	// Archives are the apt sources as they were: Name is the profile's name of the source.
 	Archives []Archive `json:"archives"`
 	// Packages of the image, in the order of the solver (dependencies first).

@@ -20,6 +20,9 @@ func (l Lock) Requests() []fetch.Request {
 			out = append(out, r)
 		}
 	}
+	if l.Base != nil {
+		add(fetch.Request{Name: "base image", URLs: l.Base.URLs, Size: l.Base.Size, Digest: l.Base.SHA256})
+	}
 	for _, list := range [][]Package{l.Packages, l.Guest} {
 		for _, p := range list {
 			add(fetch.Request{Name: p.Name + " " + p.Version, URLs: l.packageURLs(p), Size: p.Size, Digest: p.SHA256})

@@ -22,6 +22,8 @@ type Inputs struct {
 	Keyrings map[string][]byte
 	Client   *fetch.Client
 	Store    *cas.Store
+	// Base is what is known of the profile's base image; nil when it has none.
+	Base *BaseInputs
 	// Components that are resolved already.
 	Components []Component
 	// Now is compared with the archives' Valid-Until.
@@ -53,6 +55,9 @@ func Resolve(ctx context.Context, in Inputs) (Lock, error) {
 		l.Archives[i].Date, l.Archives[i].Release = r.Date.UTC().Format(time.RFC3339), r.Digest
 		l.Epoch = max(l.Epoch, r.Date.Unix())
 	}
+	if in.Base != nil {
+		l.Base, l.Epoch = &in.Base.Pin, max(l.Epoch, in.Base.Epoch)
+	}
 	if l.Packages, err = solve(universe, request(in, universe)); err != nil {
 		return Lock{}, fmt.Errorf("locking %s: %w", in.Profile.Name, err)
 	}
@@ -64,7 +69,11 @@ func Resolve(ctx context.Context, in Inputs) (Lock, error) {
 
 // requestDigest covers what the resolver reads of a profile.
 func requestDigest(p profile.Profile) (cas.Digest, error) {
-	b, err := json.Marshal([]any{p.Arch, p.Base, p.Apt, p.Packages, p.Boot.Kernel, p.Components})
+	fields := []any{p.Arch, p.Base, p.Apt, p.Packages, p.Boot.Kernel, p.Components}
+	if p.Boot.GuestKernel != "" {
+		fields = append(fields, p.Boot.GuestKernel)
+	}
+	b, err := json.Marshal(fields)
 	return cas.Of(b), err
 }
 
@@ -96,7 +105,10 @@ func sourcesOf(in Inputs) ([]apt.Source, []Archive) {
 // version, as long as an archive has that.
 func request(in Inputs, u *apt.Universe) apt.Request {
 	p := in.Profile
-	r := apt.Request{Essential: true, Priorities: p.Base.Priorities, Recommends: p.Apt.Recommends}
+	r := apt.Request{Essential: in.Base == nil, Priorities: p.Base.Priorities, Recommends: p.Apt.Recommends}
+	if in.Base != nil {
+		r.Installed = in.Base.Installed
+	}
 	r.Install = append(r.Install, p.Packages...)
 	if p.Boot.Kernel != "" {
 		r.Install = append(r.Install, p.Boot.Kernel)
@@ -139,6 +151,13 @@ func guest(in Inputs, u *apt.Universe, packages []Package) ([]Package, error) {
 			return nil, fmt.Errorf("the archives have no %s, which the configuring guest starts from; add the source that has it (main)", name)
 		}
 		out = append(out, pin(p, "guest"))
+	}
+	if in.Base != nil && in.Base.OwnKernel {
+		return out, nil
+	}
+	if in.Base != nil {
+		kernel, err := guestKernel(in, u)
+		return append(out, kernel...), err
 	}
 	for _, p := range packages {
 		if strings.HasPrefix(p.Name, "linux-image-") {

@@ -100,10 +100,14 @@ func (s *settings) result() (tree.Tree, error) {
 
 const madeBy = "# written by edgebake from the profile\n"
 
+// files writes what fields stand for. A base image keeps its own fstab, hosts and apt sources.
 func (s *settings) files(p profile.Profile) {
-	s.file("etc/fstab", 0o644, fstab(p.Disk))
 	if p.Hostname != "" {
 		s.file("etc/hostname", 0o644, p.Hostname+"\n")
+	}
+	if p.Base.Image == nil {
+		s.file("etc/fstab", 0o644, fstab(p.Disk))
+		s.aptSources(p.Apt)
 		s.file("etc/hosts", 0o644, "127.0.0.1\tlocalhost\n127.0.1.1\t"+p.Hostname+
 			"\n::1\tlocalhost ip6-localhost ip6-loopback\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n")
 	}
@@ -117,7 +121,6 @@ func (s *settings) files(p profile.Profile) {
 	if len(p.Modules) > 0 {
 		s.file("etc/modules-load.d/edgebake.conf", 0o644, madeBy+strings.Join(p.Modules, "\n")+"\n")
 	}
-	s.aptSources(p.Apt)
 }
 
 // fstab mounts by label (fstab(5)); the root file system is checked first.
