@@ -3,8 +3,9 @@
 // The boot files are data: they come from packages that are already in the merged root tree, plus
 // a few lines of text. Nothing is run. RaspberryPi makes the FAT that the VideoCore firmware of a
 // Raspberry Pi 3 or 4 reads; GrubEFI makes the EFI system partition and the GRUB files of an amd64
-// machine with Secure Boot. Evaluate answers what the firmware would start from such a FAT: the
-// Effective kernel, initrd, device tree and command line of one Board.
+// machine with Secure Boot. EditRaspberryPi and EditGrub add to those of an image that boots already.
+// Evaluate answers what the firmware would start from a Raspberry Pi's FAT: the Effective kernel,
+// initrd, device tree and command line of one Board.
 package boot
 
 import (
@@ -131,11 +132,13 @@ func children(t tree.Tree, dir string) []tree.Entry {
 // the firmware itself gives up on large ones.
 const maxText = 64 << 10
 
-func readText(src *tree.Reader, e tree.Entry) (string, error) {
-	if e.Content.Size > maxText {
-		return "", fmt.Errorf("reading %s: %d bytes, at most %d are expected of a text file", e.Path, e.Content.Size, maxText)
+func readText(src *tree.Reader, e tree.Entry) (string, error) { return readLimited(src, e, maxText) }
+
+func readLimited(src *tree.Reader, e tree.Entry, limit int64) (string, error) {
+	if e.Content.Size > limit {
+		return "", fmt.Errorf("reading %s: %d bytes, at most %d are expected of a text file", e.Path, e.Content.Size, limit)
 	}
-	b, err := readHead(src, e, maxText)
+	b, err := readHead(src, e, limit)
 	return string(b), err
 }
 

@@ -209,7 +209,7 @@ menuentry 'Debian GNU/Linux, with Linux 6.1.0-9-amd64' {
 	}
 	// sh is what grub-mkconfig reads the settings with.
 	out, err := exec.Command(oracle.Need(t, "sh"), "-c", contents["etc/default/grub.d/60-edgebake.cfg"]+`printf %s "$GRUB_CMDLINE_LINUX_DEFAULT"`).Output()
-	if err != nil || string(out) != "console=tty0 console=ttyS0,115200 ds=nocloud;h=x" {
+	if err != nil || string(out) != "console=tty0 console=ttyS0,115200 'ds=nocloud;h=x'" {
 		t.Errorf("sh reads %q (%v)", out, err)
 	}
 }

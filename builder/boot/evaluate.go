@@ -2,6 +2,7 @@ package boot
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -38,12 +39,20 @@ func Evaluate(fat tree.Tree, src *tree.Reader, board Board) (Effective, error) {
 	if !ok {
 		return Effective{}, fmt.Errorf("evaluating config.txt for board %q: known are raspi3b, raspi4b and virt", board)
 	}
-	c := config{fat: fat, src: src, sections: sections, active: true, values: map[string]string{}}
-	if err := c.file("config.txt", 0); err != nil {
+	c, err := readConfig(fat, src, sections)
+	if err != nil {
 		return Effective{}, err
 	}
 	return c.effective(board)
 }
+
+// readConfig reads config.txt as a model does to which these sections apply.
+func readConfig(fat tree.Tree, src *tree.Reader, sections []string) (*config, error) {
+	c := &config{fat: fat, src: src, sections: sections, active: true, values: map[string]string{}}
+	return c, c.file(configName, 0)
+}
+
+const configName = "config.txt"
 
 func boardSections() map[Board][]string {
 	return map[Board][]string{
@@ -75,6 +84,7 @@ type config struct {
 	foreign  bool // a filter on something other than the model
 	files    int  // read so far
 	values   map[string]string
+	applied  []string // the lines that count, in order
 }
 
 // maxInclude is the depth to which include is followed, and maxFiles the number of files in all:
@@ -120,6 +130,7 @@ func (c *config) line(line string, depth int) error {
 	case !c.active || c.foreign:
 		return nil
 	}
+	c.applied = append(c.applied, line)
 	if name, ok := strings.CutPrefix(line, "include "); ok {
 		return c.file(strings.TrimSpace(name), depth+1)
 	}
@@ -146,23 +157,30 @@ func (c *config) section(name string) {
 	}
 }
 
-func (c *config) effective(board Board) (Effective, error) {
+// kernel returns the file that the firmware starts, and the prefix of all that belongs to it.
+func (c *config) kernel() (name, prefix string, err error) {
 	kernel := c.value("kernel", "kernel8.img")
-	prefix := c.values["os_prefix"]
+	prefix = c.values["os_prefix"]
 	if _, ok := lookupFold(c.fat, prefix+kernel); !ok {
 		prefix = "" // the firmware ignores a prefix under which there is no kernel
 	}
+	name, err = c.need(prefix + kernel)
+	return name, prefix, err
+}
+
+func (c *config) effective(board Board) (Effective, error) {
 	var eff Effective
-	var err error
-	if eff.Kernel, err = c.need(prefix + kernel); err != nil {
+	kernel, prefix, err := c.kernel()
+	if err != nil {
 		return eff, err
 	}
+	eff.Kernel = kernel
 	if initrd := c.values["initramfs"]; initrd != "" {
 		if eff.Initrd, err = c.need(prefix + initrd); err != nil {
 			return eff, err
 		}
 	}
-	if err := c.chainload(&eff, kernel); err != nil {
+	if err := c.chainload(&eff, strings.ToLower(path.Base(kernel))); err != nil {
 		return eff, err
 	}
 	eff.DTB = c.deviceTree(board, prefix)
@@ -195,7 +213,7 @@ func (c *config) deviceTree(board Board, prefix string) string {
 }
 
 func (c *config) cmdline(eff *Effective, prefix string) error {
-	name, err := c.need(prefix + c.value("cmdline", "cmdline.txt"))
+	name, err := c.cmdlineFile(prefix)
 	if err != nil {
 		return err
 	}
@@ -207,6 +225,10 @@ func (c *config) cmdline(eff *Effective, prefix string) error {
 	first, _, _ := strings.Cut(text, "\n")
 	eff.CmdlineFile, eff.Cmdline = name, strings.TrimSpace(first)
 	return nil
+}
+
+func (c *config) cmdlineFile(prefix string) (string, error) {
+	return c.need(prefix + c.value("cmdline", "cmdline.txt"))
 }
 
 func (c *config) value(key, otherwise string) string {

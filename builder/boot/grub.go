@@ -137,13 +137,18 @@ func (c Config) grubCmdline() string {
 	return strings.Join(words, " ")
 }
 
-// grubDefaults is sourced by grub-mkconfig after /etc/default/grub, so it has the last word.
+// grubDefaults is sourced by grub-mkconfig after /etc/default/grub, so it has the last word. The
+// parameters are quoted twice: the shell takes off one layer, GRUB the other.
 func (c Config) grubDefaults() string {
+	var params []string
+	for _, p := range c.Cmdline {
+		params = append(params, quote(p))
+	}
 	return "# Written by edgebake: keeps the image's way of booting when update-grub runs.\n" +
 		"GRUB_TIMEOUT=0\n" +
 		"GRUB_DISTRIBUTOR=" + quote(strings.TrimSuffix(c.title(), " GNU/Linux")) + "\n" +
 		"GRUB_CMDLINE_LINUX=\"\"\n" +
-		"GRUB_CMDLINE_LINUX_DEFAULT=" + quote(strings.Join(c.Cmdline, " ")) + "\n" +
+		"GRUB_CMDLINE_LINUX_DEFAULT=" + quote(strings.Join(params, " ")) + "\n" +
 		"GRUB_TERMINAL=\"console serial\"\n" +
 		"GRUB_SERIAL_COMMAND=\"serial --unit=0 --speed=115200\"\n" +
 		"GRUB_DISABLE_OS_PROBER=true\n"

@@ -147,6 +147,8 @@ func checkParameters(params []string) error {
 		switch {
 		case p == "" || strings.ContainsAny(p, " \t\r\n"):
 			return fmt.Errorf("checking kernel parameter %q: a parameter is one word; write several as several list items", p)
+		case strings.Count(p, `"`)%2 != 0:
+			return fmt.Errorf("checking kernel parameter %q: it has a double quote without another, which would swallow the parameters after it", p)
 		case strings.HasPrefix(p, "root="):
 			return fmt.Errorf("checking kernel parameter %q: root= follows from the disk's root partition; leave it out", p)
 		}
