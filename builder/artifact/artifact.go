@@ -87,12 +87,14 @@ type Package struct {
 
 // Component is one input that is not a package.
 type Component struct {
-	Name    string     `json:"name"`
-	Kind    string     `json:"kind"`
-	Module  string     `json:"module,omitempty"`
-	Version string     `json:"version,omitempty"`
-	Sum     string     `json:"sum,omitempty"`
-	SHA256  cas.Digest `json:"sha256,omitempty"`
+	Name    string `json:"name"`
+	Kind    string `json:"kind"`
+	Module  string `json:"module,omitempty"`
+	Version string `json:"version,omitempty"`
+	Sum     string `json:"sum,omitempty"`
+	// Files and Images as the lock pins them; trustOnFirstUse marks those whose hash nobody published.
+	Files  []lock.File  `json:"files,omitempty"`
+	Images []lock.Image `json:"images,omitempty"`
 }
 
 // Artifact is one file of the set, named relative to the set's directory.
@@ -182,7 +184,7 @@ func describe(s Set) Manifest {
 	}
 	slices.SortFunc(m.Packages, func(a, b Package) int { return strings.Compare(a.Name+":"+a.Arch, b.Name+":"+b.Arch) })
 	for _, c := range s.Lock.Components {
-		m.Components = append(m.Components, Component{Name: c.Name, Kind: c.Kind, Module: c.Module, Version: c.Version, Sum: c.Sum, SHA256: c.SHA256})
+		m.Components = append(m.Components, Component{Name: c.Name, Kind: c.Kind, Module: c.Module, Version: c.Version, Sum: c.Sum, Files: c.Files, Images: c.Images})
 	}
 	return m
 }

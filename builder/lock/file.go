@@ -19,13 +19,19 @@ const maxFile = 32 << 20
 // StaleError says that a lock doesn't belong to the profile as it is now.
 type StaleError struct {
 	Profile string
-	// Locked and Now are the digests of the profile in the lock and of the profile itself.
+	// File is a local file that the profile names, when that is what has changed.
+	File string
+	// Locked and Now are the digests in the lock and of the profile, or file, itself.
 	Locked, Now cas.Digest
 }
 
 func (e *StaleError) Error() string {
-	return fmt.Sprintf("checking lock of %s: the profile has changed since it was locked (%s then, %s now)",
-		e.Profile, e.Locked.Short(), e.Now.Short())
+	what := "the profile"
+	if e.File != "" {
+		what = "file " + e.File
+	}
+	return fmt.Sprintf("checking lock of %s: %s has changed since it was locked (%s then, %s now)",
+		e.Profile, what, e.Locked.Short(), e.Now.Short())
 }
 
 // MissingError says that a profile was never locked.
@@ -55,6 +61,11 @@ func Parse(name string, data []byte) (Lock, error) {
 func (l Lock) check(name string) error {
 	if l.Version != Version {
 		return fmt.Errorf("reading lock %s: its version is %d and this edgebake reads %d; lock again", name, l.Version, Version)
+	}
+	for _, c := range l.Components {
+		if err := c.check(); err != nil {
+			return fmt.Errorf("reading lock %s: %w", name, err)
+		}
 	}
 	for _, p := range append(append([]Package{}, l.Packages...), l.Guest...) {
 		if _, err := cas.ParseDigest(string(p.SHA256)); err != nil {

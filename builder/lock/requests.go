@@ -29,7 +29,9 @@ func (l Lock) Requests() []fetch.Request {
 		}
 	}
 	for _, c := range l.Components {
-		add(fetch.Request{Name: c.Name, URLs: c.URLs, Size: c.Size, Digest: c.SHA256})
+		for _, r := range c.Requests() {
+			add(r)
+		}
 	}
 	return out
 }

@@ -33,6 +33,16 @@ func (b *Builder) Add(e Entry) {
 	}
 }
 
+// AddDir puts in a directory whose attributes count only where a Merge finds none below, as of
+// "mkdir -p". An entry of the path that was added before stays.
+func (b *Builder) AddDir(e Entry) {
+	if _, ok := b.entries[e.Path]; ok && !b.implied[e.Path] {
+		return
+	}
+	b.Add(e)
+	b.implied[e.Path] = true
+}
+
 // Tree returns what was added so far.
 func (b *Builder) Tree() (Tree, error) {
 	if len(b.entries) == 0 {
