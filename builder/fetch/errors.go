@@ -3,10 +3,12 @@ package fetch
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/cavaliergopher/grab/v3"
@@ -149,7 +151,8 @@ func passing(err error) bool {
 	switch {
 	case errors.As(err, &status):
 		return status.Code >= 500 || status.Code == http.StatusTooManyRequests || status.Code == http.StatusRequestTimeout
-	case errors.As(err, &dns), errors.As(err, &mismatch), errors.As(err, &large), errors.As(err, &file), errors.As(err, &redirect):
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, fs.ErrPermission), // of our own disk
+		errors.As(err, &dns), errors.As(err, &mismatch), errors.As(err, &large), errors.As(err, &file), errors.As(err, &redirect):
 		return false
 	}
 	return true

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"runtime"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/edgebake/edgebake/builder"
+	"github.com/edgebake/edgebake/builder/artifact"
 	"github.com/edgebake/edgebake/builder/guest/vm"
 	"github.com/edgebake/edgebake/builder/progress"
 	"github.com/edgebake/edgebake/builder/verify"
@@ -72,7 +72,7 @@ func runBake(ctx context.Context, env *environment, o bakeOptions, name string) 
 	if err := k.needQEMU(); err != nil {
 		return err
 	}
-	release, err := claim(o.out)
+	release, err := claimForBake(o.out, writtenBy(k.config.Profile.Profile.Name))
 	if err != nil {
 		return err
 	}
@@ -103,6 +103,13 @@ func configure(ctx context.Context, env *environment, o bakeOptions, name string
 		Profile: l, Lock: pinned, Store: store, Client: client, Out: o.out, Jobs: o.jobs,
 		Offline: env.settings.offline, Report: env.reporter, Version: programVersion(),
 	}, err
+}
+
+// writtenBy are the files that a bake writes, the image first.
+func writtenBy(name string) []string {
+	image := name + ".img"
+	return []string{image, image + ".partial", artifact.ManifestName, artifact.SumsName, image + ".configure.log",
+		verdictName, junitName, consoleName, reportName}
 }
 
 func (k kitchen) boots() bool { return !k.o.noBoot && len(k.config.Profile.Profile.Checks) > 0 }
@@ -148,17 +155,13 @@ func (k kitchen) prove(ctx context.Context, path string) (*verify.Verdict, error
 	if err := dropVerdict(ctx, dir); err != nil || !k.boots() {
 		return nil, err
 	}
-	work, err := os.MkdirTemp("", "edgebake-boot-")
-	if err != nil {
-		return nil, fmt.Errorf("making work directory: %w", err)
-	}
-	defer os.RemoveAll(work)
-	probe, err := vm.Probe(ctx, p.Arch)
+	plan, done, err := bootOptions{}.plan(ctx, p.Arch)
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	verdict, err := k.env.check(ctx, path, dir, verify.CheckOptions{
-		Options: verify.Options{Arch: p.Arch, WorkDir: work, Accel: probe.Accel}, Checks: p.Checks, Epoch: k.config.Lock.Epoch,
+		Options: plan, Checks: p.Checks, Epoch: k.config.Lock.Epoch,
 	})
 	return &verdict, err
 }

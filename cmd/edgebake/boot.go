@@ -17,7 +17,6 @@ import (
 
 	"github.com/edgebake/edgebake/builder/artifact"
 	"github.com/edgebake/edgebake/builder/guest/vm"
-	"github.com/edgebake/edgebake/builder/image"
 	"github.com/edgebake/edgebake/builder/progress"
 	"github.com/edgebake/edgebake/builder/verify"
 )
@@ -45,7 +44,7 @@ func newBoot(env *environment) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.check, "check", false, "run checks inside and print the verdict; exit with 5 when it is negative")
-	f.StringVar(&o.machine, "machine", "", "virt, raspi3b, raspi4b or q35 (default: virt for arm64, q35 for amd64)")
+	f.StringVar(&o.machine, "machine", "", "virt, raspi3b, raspi4b or q35 (default: virt or q35, by the boot program in the image)")
 	f.BoolVar(&o.ssh, "ssh", false, "forward a port of this host to the machine's SSH")
 	f.IntVar(&o.port, "port", 2222, "the port that --ssh forwards")
 	f.DurationVar(&o.timeout, "timeout", 0, "end the machine after this time (default: 20m with --check, none without)")
@@ -55,31 +54,57 @@ func newBoot(env *environment) *cobra.Command {
 }
 
 func runBoot(ctx context.Context, env *environment, o bootOptions, path string) error {
-	arch, err := archOf(path, o.machine)
-	if err != nil {
+	if err := bootable(path); err != nil {
 		return err
 	}
-	work, err := os.MkdirTemp("", "edgebake-boot-")
-	if err != nil {
-		return fmt.Errorf("making work directory: %w", err)
-	}
-	defer os.RemoveAll(work)
-	probe, err := vm.Probe(ctx, arch)
+	arch, err := archOf(ctx, path, o.machine)
 	if err != nil {
 		return err
-	}
-	plan := verify.Options{Arch: arch, Board: o.machine, WorkDir: work, Accel: probe.Accel}
-	if o.ssh {
-		plan.SSHPort = o.port
 	}
 	if o.check {
-		return runCheck(ctx, env, o, path, plan)
+		return runCheck(ctx, env, o, path, arch)
 	}
+	plan, done, err := o.plan(ctx, arch)
+	if err != nil {
+		return err
+	}
+	defer done()
 	return env.console(ctx, path, plan, o)
 }
 
+// plan says how to start the machine; done removes what it leaves on the disk.
+func (o bootOptions) plan(ctx context.Context, arch string) (plan verify.Options, done func(), err error) {
+	probe, err := vm.Probe(ctx, arch)
+	if err != nil {
+		return verify.Options{}, nil, err
+	}
+	work, err := os.MkdirTemp("", "edgebake-boot-")
+	if err != nil {
+		return verify.Options{}, nil, fmt.Errorf("making work directory: %w", err)
+	}
+	plan = verify.Options{Arch: arch, Board: o.machine, WorkDir: work, Accel: probe.Accel}
+	if o.ssh {
+		plan.SSHPort = o.port
+	}
+	return plan, func() { _ = os.RemoveAll(work) }, nil // what stays in the temporary directory is the system's to clean
+}
+
+// bootable refuses devices: the system on one may be running, or mounted, and would change under
+// the machine's overlay.
+func bootable(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return usagef("opening image: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return &refusedError{fmt.Sprintf("opening image %s: it is a %s and not a file", path, kindOf(info.Mode())),
+			fmt.Sprintf("copy a card or a disk to a file first: sudo dd if=%s of=copy.img bs=4M", path)}
+	}
+	return nil
+}
+
 // runCheck is boot --check.
-func runCheck(ctx context.Context, env *environment, o bootOptions, path string, plan verify.Options) error {
+func runCheck(ctx context.Context, env *environment, o bootOptions, path, arch string) error {
 	checks := o.checks
 	if len(checks) == 0 {
 		checks = verify.AllChecks()
@@ -95,6 +120,14 @@ func runCheck(ctx context.Context, env *environment, o bootOptions, path string,
 		return err
 	}
 	defer release()
+	if err := onlyFiles(out, []string{verdictName, junitName, consoleName}); err != nil {
+		return err
+	}
+	plan, done, err := o.plan(ctx, arch)
+	if err != nil {
+		return err
+	}
+	defer done()
 	verdict, err := env.check(ctx, path, out, verify.CheckOptions{Options: plan, Checks: checks, Limit: o.timeout, Epoch: env.epochOf(path)})
 	if err != nil {
 		return err
@@ -115,30 +148,6 @@ func (env *environment) epochOf(path string) int64 {
 		return 0
 	}
 	return m.Epoch
-}
-
-// archOf knows the architecture by the machine, otherwise by the way the image boots.
-func archOf(path, machine string) (string, error) {
-	switch machine {
-	case "virt", "raspi3b", "raspi4b":
-		return "arm64", nil
-	case "q35":
-		return "amd64", nil
-	case "":
-	default:
-		return "", usagef("--machine %q is none of virt, raspi3b, raspi4b and q35", machine)
-	}
-	img, err := image.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer img.Close()
-	for _, p := range img.Partitions() {
-		if p.Type == "esp" {
-			return "amd64", nil
-		}
-	}
-	return "arm64", nil
 }
 
 // check boots the image, checks it, and puts verdict.json, verdict.xml and console.log into dir.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"strconv"
@@ -19,7 +18,7 @@ import (
 type gcOptions struct {
 	maxAge, maxSize string
 	keep            []string
-	dryRun          bool
+	dryRun, verify  bool
 }
 
 func newGC(env *environment) *cobra.Command {
@@ -28,13 +27,15 @@ func newGC(env *environment) *cobra.Command {
 		Use: "gc", Short: "remove from the store what was long unused", Args: exactly(0, ""),
 		Long: long("gc removes blobs and results of stages that were not used for longer than --max-age, then the\n"+
 			"longest unused until the store is no larger than --max-size, and what killed processes left.\n"+
-			"It refuses to run while another edgebake uses the store.",
+			"With --verify it also hashes what stays and removes what a failing disk damaged; what a bake needs of that\n"+
+			"is fetched or made again. It refuses to run while another edgebake uses the store.",
 			"edgebake gc --max-age 14d --max-size 20GiB --keep edge.lock.json"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runGC(cmd.Context(), env, o) },
 	}
 	cmd.Flags().StringVar(&o.maxAge, "max-age", "30d", "keep what was used within this time: 36h, 30d, or 0 for all")
 	cmd.Flags().StringVar(&o.maxSize, "max-size", "0", "keep at most so much: 20GiB, or 0 for any size")
 	cmd.Flags().StringArrayVar(&o.keep, "keep", nil, "keep all inputs of this lock file (repeatable)")
+	cmd.Flags().BoolVar(&o.verify, "verify", false, "hash what stays, and remove what is damaged")
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "report without removing")
 	return cmd
 }
@@ -75,7 +76,7 @@ func (o gcOptions) policy() (cas.Policy, error) {
 			return cas.Policy{}, usagef("reading --max-size: %w", err)
 		}
 	}
-	p := cas.Policy{MaxAge: age, MaxSize: int64(size), DryRun: o.dryRun}
+	p := cas.Policy{MaxAge: age, MaxSize: int64(size), DryRun: o.dryRun, Verify: o.verify}
 	for _, path := range o.keep {
 		roots, err := lockRoots(path)
 		if err != nil {
@@ -108,18 +109,13 @@ func lockRoots(path string) ([]cas.Digest, error) {
 	if err != nil {
 		return nil, usagef("reading lock to keep: %w", err)
 	}
-	var l lock.Lock
-	if err := json.Unmarshal(text, &l); err != nil || l.Version != lock.Version {
-		return nil, usagef("reading lock to keep: %s is no lock file of version %d", path, lock.Version)
+	l, err := lock.Parse(path, text)
+	if err != nil {
+		return nil, usagef("reading lock to keep: %w", err)
 	}
 	var roots []cas.Digest
-	for _, p := range append(l.Packages, l.Guest...) {
-		roots = append(roots, p.SHA256)
-	}
-	for _, c := range l.Components {
-		if c.SHA256 != "" {
-			roots = append(roots, c.SHA256)
-		}
+	for _, r := range l.Requests() {
+		roots = append(roots, r.Digest)
 	}
 	return roots, nil
 }

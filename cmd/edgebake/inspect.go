@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -199,7 +200,11 @@ func (in inspected) extract(ctx context.Context, top tree.Entry, dir string) err
 			return err
 		}
 		name, _ := filepath.Rel(base, e.Path) // both are relative and clean
-		if err := in.extractEntry(root, e, name); err != nil {
+		err := in.extractEntry(root, e, name)
+		if errors.Is(err, fs.ErrExist) {
+			return &refusedError{fmt.Sprintf("extracting /%s: %s is there already", e.Path, filepath.Join(dir, name)), "extract into an empty directory: -o DIR"}
+		}
+		if err != nil {
 			return fmt.Errorf("extracting /%s: %w", e.Path, err)
 		}
 		count++

@@ -141,15 +141,20 @@ func resolve(ctx context.Context, env *environment, l profile.Loaded, path strin
 	if in.Client, err = env.newClient(in.Store, 0); err != nil {
 		return lock.Lock{}, err
 	}
-	builder := component.Go{Offline: env.settings.offline}
-	for _, c := range l.Profile.Components {
-		pin, err := builder.Resolve(ctx, c)
-		if err != nil {
-			return lock.Lock{}, err
-		}
-		in.Components = append(in.Components, pin)
+	kit := component.Kit{Store: in.Store, Client: in.Client, Profile: l, Go: component.Go{Offline: env.settings.offline}}
+	if in.Components, err = kit.Resolve(ctx, before(l, path)); err != nil {
+		return lock.Lock{}, err
 	}
 	return lock.Resolve(ctx, in)
+}
+
+// before are the components of the lock at path, if there is a readable one.
+func before(l profile.Loaded, path string) []lock.Component {
+	old, err := readLock(l, path)
+	if err != nil {
+		return nil
+	}
+	return old.Components
 }
 
 // checkUpdate refuses packages to update that are not in the lock.
@@ -196,7 +201,7 @@ func findLock(l profile.Loaded, name, file string) (lock.Lock, error) {
 	if builtinErr != nil {
 		return lock.Lock{}, err
 	}
-	return lock.Parse("built-in "+l.Profile.Name, text)
+	return parseLock("built-in "+l.Profile.Name, text)
 }
 
 func readLock(l profile.Loaded, path string) (lock.Lock, error) {
@@ -207,5 +212,13 @@ func readLock(l profile.Loaded, path string) (lock.Lock, error) {
 	if err != nil {
 		return lock.Lock{}, fmt.Errorf("reading lock of %s: %w", l.Profile.Name, err)
 	}
-	return lock.Parse(path, text)
+	return parseLock(path, text)
+}
+
+func parseLock(name string, text []byte) (lock.Lock, error) {
+	l, err := lock.Parse(name, text)
+	if err != nil {
+		return l, &lockError{err}
+	}
+	return l, nil
 }

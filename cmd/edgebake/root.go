@@ -163,7 +163,13 @@ func (env *environment) close() {
 }
 
 // openStore opens the store of the settings.
-func (env *environment) openStore() (*cas.Store, error) { return cas.Open(env.settings.store) }
+func (env *environment) openStore() (*cas.Store, error) {
+	store, err := cas.Open(env.settings.store)
+	if err == nil {
+		store.OnDamage(func(e *cas.DamagedError) { env.reporter.Warn("%v", e) })
+	}
+	return store, err
+}
 
 // printJSON writes one result.
 func (env *environment) printJSON(v any) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -27,6 +28,8 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("EDGEBAKE_STORE", e.WorkDir+"/store")
 			e.Setenv("HOME", e.WorkDir)
+			// testscript puts the directory with nothing but this program in front.
+			e.Setenv("EDGEBAKE_ALONE", filepath.SplitList(e.Getenv("PATH"))[0])
 			return nil
 		},
 		Cmds:      map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
