@@ -54,6 +54,12 @@ func ForGuest(ctx context.Context, s Source) ([]byte, error) {
 	return build(ctx, s, guestInit, guestModules(s.Arch))
 }
 
+// CheckGuest says what the kernel of s lacks for ForGuest, busybox aside.
+func CheckGuest(ctx context.Context, s Source) error {
+	_, err := Modules(ctx, s, guestModules(s.Arch))
+	return err
+}
+
 // ForImage returns the initrd of an image. Zero value of c is Gzip.
 func ForImage(ctx context.Context, s Source, c Compression) ([]byte, error) {
 	raw, err := build(ctx, s, imageInit, imageModules(s.Arch))
