@@ -1,0 +1,34 @@
+package system
+
+import (
+	"context"
+
+	"github.com/edgebake/edgebake/builder/tree"
+)
+
+// NormaliseChanges is Normalise for a published image in which the guest has worked: what the guest
+// did not change stays as the publisher made it, and what only traces the bake is as it was before.
+// No changed entry has a time after epoch. src is not read: the guest's clock stands at the epoch,
+// so that even shadow(5) has the right day.
+func NormaliseChanges(ctx context.Context, before, after tree.Tree, epoch int64) (tree.Tree, error) {
+	var out []tree.Entry
+	for i := range after.Len() {
+		if err := ctx.Err(); err != nil {
+			return tree.Tree{}, err
+		}
+		e := after.At(i)
+		if isRemoved(e.Path) || e.Path == "etc/machine-id" {
+			continue
+		}
+		if old, ok := before.Lookup(e.Path); !ok || old.MTime != e.MTime {
+			e.MTime = notAfter(e.MTime, epoch)
+		}
+		out = append(out, e)
+	}
+	for i := range before.Len() {
+		if e := before.At(i); isRemoved(e.Path) || e.Path == "etc/machine-id" {
+			out = append(out, e)
+		}
+	}
+	return tree.New(relink(after, out))
+}
