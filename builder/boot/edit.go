@@ -25,15 +25,15 @@ func missing(have, want []string) []string {
 	var out []string
 	have = append([]string(nil), have...)
 	for i, w := range want {
-		if !inForce(have, w) && !contradicted(w, want[i+1:]) {
+		if !InForce(have, w) && !contradicted(w, want[i+1:]) {
 			out, have = append(out, w), append(have, w)
 		}
 	}
 	return out
 }
 
-// inForce reports whether w is among words and none after it contradicts it.
-func inForce(words []string, w string) bool {
+// InForce reports whether the parameter w is among words and none after it takes it back.
+func InForce(words []string, w string) bool {
 	for i := len(words) - 1; i >= 0; i-- {
 		if words[i] == w {
 			return !contradicted(w, words[i+1:])

@@ -56,6 +56,18 @@ func EditGrub(root tree.Tree, src *tree.Reader, want Edit) (changed []tree.Entry
 	return changed, nil
 }
 
+// GrubDefaults returns the two variables that update-grub takes kernel parameters from, as words:
+// forAll for every entry, forNormal for those without recovery mode. known is false when only a shell
+// could tell their values.
+func GrubDefaults(root tree.Tree, src *tree.Reader) (forAll, forNormal []string, known bool, err error) {
+	d, err := readGrubDefaults(root, src)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	v := d.vars
+	return grubWords(v.values[always]), grubWords(v.values[normal]), !v.unknown[always] && !v.unknown[normal], nil
+}
+
 // grubDefaults are the settings of update-grub.
 type grubDefaults struct {
 	vars shellVars
@@ -191,7 +203,7 @@ func (c grubChange) menu(text string) (edited string, count int) {
 // startsLinux knows the command lines that start a kernel with a root file system.
 func startsLinux(line string) bool {
 	words := strings.Fields(line)
-	return len(words) > 2 && slices.Contains([]string{"linux", "linux16", "linuxefi"}, words[0]) &&
+	return len(words) > 1 && slices.Contains([]string{"linux", "linux16", "linuxefi"}, words[0]) &&
 		strings.Contains(words[1], "/vmlinuz")
 }
 

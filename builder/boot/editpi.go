@@ -44,12 +44,12 @@ func EditRaspberryPi(fat tree.Tree, src *tree.Reader, want Edit) (changed []tree
 	if err := checkLines(want.ConfigTxt); err != nil {
 		return nil, err
 	}
-	files, configs, err := commandLines(fat, src)
+	lines, configs, err := commandLines(fat, src)
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range files {
-		e, _ := fat.Lookup(name)
+	for _, line := range lines {
+		e, _ := fat.Lookup(line.File)
 		text, err := readText(src, e)
 		if err != nil {
 			return nil, err
@@ -62,9 +62,34 @@ func EditRaspberryPi(fat tree.Tree, src *tree.Reader, want Edit) (changed []tree
 	return append(changed, tweaked...), err
 }
 
-// commandLines returns the command line files of all models that find a kernel, and what config.txt
-// says to each of these.
-func commandLines(fat tree.Tree, src *tree.Reader) (files []string, configs []*config, err error) {
+// CommandLine is a file of a FAT with kernel parameters, and who reads it.
+type CommandLine struct {
+	File   string
+	Models []string // for people: Raspberry Pi 4
+	Words  []string // of its first line, without quotes
+}
+
+// CommandLines returns the command line files of all models of the Raspberry Pi that find a kernel
+// on the FAT.
+func CommandLines(fat tree.Tree, src *tree.Reader) ([]CommandLine, error) {
+	lines, _, err := commandLines(fat, src)
+	if err != nil {
+		return nil, err
+	}
+	for i, l := range lines {
+		e, _ := fat.Lookup(l.File)
+		text, err := readText(src, e)
+		if err != nil {
+			return nil, err
+		}
+		first, _, _ := strings.Cut(text, "\n")
+		lines[i].Words = kernelWords(first)
+	}
+	return lines, nil
+}
+
+// commandLines also returns what config.txt says to each model.
+func commandLines(fat tree.Tree, src *tree.Reader) (lines []CommandLine, configs []*config, err error) {
 	var noKernel error
 	for _, m := range models() {
 		c, err := readConfig(fat, src, m.sections)
@@ -82,14 +107,23 @@ func commandLines(fat tree.Tree, src *tree.Reader) (files []string, configs []*c
 		if err != nil {
 			return nil, nil, fmt.Errorf("finding the kernel command line of a %s: config.txt leads to a file that the FAT does not have: %w", m.name, err)
 		}
-		if configs = append(configs, c); !slices.Contains(files, name) {
-			files = append(files, name)
-		}
+		configs = append(configs, c)
+		lines = addModel(lines, name, m.name)
 	}
-	if len(files) == 0 {
+	if len(lines) == 0 {
 		return nil, nil, noKernel
 	}
-	return files, configs, nil
+	return lines, configs, nil
+}
+
+func addModel(lines []CommandLine, file, model string) []CommandLine {
+	for i := range lines {
+		if lines[i].File == file {
+			lines[i].Models = append(lines[i].Models, model)
+			return lines
+		}
+	}
+	return append(lines, CommandLine{File: file, Models: []string{model}})
 }
 
 // editLine adds words to the first line of text, the only one that the firmware passes on.

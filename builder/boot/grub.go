@@ -165,23 +165,42 @@ func quote(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// GrubParameters returns the kernel parameters of the first linux command in a grub.cfg. It takes
-// off quotes around whole words, as GrubEFI writes them; variables stay as they are written.
-func GrubParameters(src *tree.Reader, grubCfg tree.Entry) ([]string, error) {
-	text, err := readText(src, grubCfg)
+// GrubEntry is what one menu entry of a grub.cfg starts. Paths are as GRUB sees them, in the file
+// system with /boot.
+type GrubEntry struct {
+	Kernel, Initrd string
+	Parameters     []string // without quotes; variables stay as they are written
+	Recovery       bool
+}
+
+// GrubEntries returns what the linux commands of a grub.cfg start, in its order, with the initrd
+// command that follows each.
+func GrubEntries(src *tree.Reader, grubCfg tree.Entry) ([]GrubEntry, error) {
+	text, err := readLimited(src, grubCfg, maxGrubCfg)
 	if err != nil {
 		return nil, err
 	}
+	var entries []GrubEntry
 	for line := range strings.Lines(text) {
-		words := strings.Fields(line)
-		if len(words) < 2 || words[0] != "linux" {
-			continue
+		words := grubWords(line)
+		switch {
+		case startsLinux(line):
+			entries = append(entries, GrubEntry{Kernel: words[1], Parameters: words[2:], Recovery: isRecovery(words[2:])})
+		case len(words) > 1 && strings.HasPrefix(words[0], "initrd") && len(entries) > 0 && entries[len(entries)-1].Initrd == "":
+			entries[len(entries)-1].Initrd = words[len(words)-1] // the ones before it are microcode
 		}
-		params := words[2:]
-		for i := range params {
-			params[i] = strings.Trim(params[i], `'"`)
-		}
-		return params, nil
 	}
-	return nil, fmt.Errorf("reading %s: it has no linux command", grubCfg.Path)
+	if len(entries) == 0 {
+		return nil, fmt.Errorf("reading %s: it has no linux command", grubCfg.Path)
+	}
+	return entries, nil
+}
+
+// GrubParameters returns the kernel parameters of the first entry of a grub.cfg.
+func GrubParameters(src *tree.Reader, grubCfg tree.Entry) ([]string, error) {
+	entries, err := GrubEntries(src, grubCfg)
+	if err != nil {
+		return nil, err
+	}
+	return entries[0].Parameters, nil
 }
