@@ -43,6 +43,9 @@ type configured struct {
 }
 
 func (c Config) fetch(ctx context.Context) (progress.Outcome, error) {
+	if err := c.kit().Fetch(ctx, c.Lock.Components); err != nil {
+		return progress.Outcome{}, err
+	}
 	requests := c.Lock.Requests()
 	err := c.Client.All(ctx, requests)
 	return progress.Outcome{Note: fmt.Sprintf("%d files", len(requests))}, err

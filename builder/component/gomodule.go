@@ -1,8 +1,3 @@
-// Package component makes layers from inputs that are not packages.
-//
-// A component is described in the profile and pinned in the lock; Build turns it into a Tree whose
-// contents lie in the store, once: the result is kept under the digest of everything that decides it.
-// Supported now: programs of a Go module, cross-compiled by the go command.
 package component
 
 import (
@@ -24,7 +19,7 @@ import (
 	"github.com/edgebake/edgebake/builder/tree"
 )
 
-const goModuleVersion = "component.gomodule/1"
+const goModuleVersion = "component.gomodule/2"
 
 // Go runs the go command; the zero value is the one on the PATH, online.
 type Go struct {
@@ -33,8 +28,7 @@ type Go struct {
 }
 
 // Resolve pins a Go module: it is downloaded and its sum compared with the profile's.
-func (g Go) Resolve(ctx context.Context, c profile.Component) (lock.Component, error) {
-	m := *c.GoModule
+func (g Go) Resolve(ctx context.Context, m profile.GoModule) (lock.Component, error) {
 	toolchain, err := g.version(ctx)
 	if err != nil {
 		return lock.Component{}, err
@@ -42,13 +36,13 @@ func (g Go) Resolve(ctx context.Context, c profile.Component) (lock.Component, e
 	if err := g.verify(ctx, m.Module, m.Version, m.Sum, toolchain); err != nil {
 		return lock.Component{}, err
 	}
-	return lock.Component{Name: c.Name, Kind: "goModule", Module: m.Module, Version: m.Version, Sum: m.Sum, Go: toolchain}, nil
+	return lock.Component{Module: m.Module, Version: m.Version, Sum: m.Sum, Go: toolchain}, nil
 }
 
 // Build compiles the module's programs for arch and returns them as a tree.
 // The same pinned module, toolchain and profile give the same bytes.
-func (g Go) Build(ctx context.Context, store *cas.Store, c profile.Component, pin lock.Component, arch string, epoch int64) (tree.Tree, bool, error) {
-	key, err := goModuleKey(c, pin, arch, epoch)
+func (g Go) Build(ctx context.Context, store *cas.Store, m profile.GoModule, pin lock.Component, arch string, epoch int64) (tree.Tree, bool, error) {
+	key, err := goModuleKey(m, pin, arch, epoch)
 	if err != nil {
 		return tree.Tree{}, false, err
 	}
@@ -63,18 +57,18 @@ func (g Go) Build(ctx context.Context, store *cas.Store, c profile.Component, pi
 		return tree.Tree{}, false, err
 	}
 	defer release()
-	if err := g.install(ctx, dir, *c.GoModule, pin, arch); err != nil {
+	if err := g.install(ctx, dir, m, pin, arch); err != nil {
 		return tree.Tree{}, false, err
 	}
-	t, err := programs(store, filepath.Join(dir, "bin"), *c.GoModule, epoch)
+	t, err := programs(store, filepath.Join(dir, "bin"), m, epoch)
 	if err != nil {
 		return tree.Tree{}, false, err
 	}
 	return t, false, tree.Save(store, key, t)
 }
 
-func goModuleKey(c profile.Component, pin lock.Component, arch string, epoch int64) (cas.Digest, error) {
-	b, err := json.Marshal([]any{goModuleVersion, c, pin, arch, epoch})
+func goModuleKey(m profile.GoModule, pin lock.Component, arch string, epoch int64) (cas.Digest, error) {
+	b, err := json.Marshal([]any{goModuleVersion, m, pin.Go, arch, epoch})
 	return cas.Of(b), err
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/edgebake/edgebake/builder/component"
 	"github.com/edgebake/edgebake/builder/profile"
 )
 
@@ -57,6 +58,10 @@ func runFetch(ctx context.Context, env *environment, o fetchOptions, name string
 	defer release()
 	client, err := env.newClient(store, o.jobs)
 	if err != nil {
+		return err
+	}
+	kit := component.Kit{Store: store, Client: client, Profile: l}
+	if err := kit.Fetch(ctx, pinned.Components); err != nil {
 		return err
 	}
 	requests := pinned.Requests()
