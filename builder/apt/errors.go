@@ -38,7 +38,8 @@ type UnsatisfiableError struct {
 	Package  string // the package with the relation that fails
 	Relation string // "requires containerd (>= 9)", "conflicts with exim4"
 	Have     string // "bookworm has 1.6.20", "not in the sources"
-	// Chain are the packages that want Package, the nearest first; the last is a requested one.
+	// Chain are the packages that want Package, the nearest first. The last is a requested one, "the
+	// request for .. packages" or "the base, ..".
 	Chain []string
 }
 
@@ -52,7 +53,7 @@ func (e *UnsatisfiableError) Error() string {
 		s += "; " + wanted + " is wanted by " + by
 		wanted = by
 	}
-	if !strings.HasPrefix(wanted, "the request") {
+	if !strings.HasPrefix(wanted, "the ") {
 		s += "; " + wanted + " is requested"
 	}
 	return s

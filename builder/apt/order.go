@@ -55,6 +55,11 @@ func (s *solver) nodes() ([]*node, map[string]*node) {
 }
 
 func (s *solver) connect(n *node, byName map[string]*node) {
+	for _, name := range n.after {
+		if m := byName[name]; m != nil {
+			n.needs = append(n.needs, m)
+		}
+	}
 	for _, d := range s.relations(n.pkg).depends {
 		for _, m := range s.satisfiers(d.alts, byName) {
 			if m == n {
@@ -120,6 +125,14 @@ func (g *graph) visit(n *node) {
 	g.emit(cycle)
 }
 
+func (c *choice) chosen() Chosen {
+	out := Chosen{Package: c.pkg, Reason: c.reason}
+	if c.replaced != nil {
+		out.Upgrades = c.replaced.pkg.Version
+	}
+	return out
+}
+
 func (g *graph) emit(cycle []*node) {
 	for _, n := range cycle {
 		n.onStack = false
@@ -134,7 +147,7 @@ func (g *graph) emit(cycle []*node) {
 			}
 		}
 		cycle[best].done = true
-		g.out = append(g.out, Chosen{Package: cycle[best].pkg, Reason: cycle[best].reason})
+		g.out = append(g.out, cycle[best].chosen())
 		cycle = slices.Delete(cycle, best, best+1)
 	}
 }

@@ -1,7 +1,7 @@
 package apt
 
 import (
-	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/edgebake/edgebake/builder/deb"
@@ -17,29 +17,9 @@ type Request struct {
 	Priorities []string
 	// Recommends follows Recommends too, where they can be satisfied.
 	Recommends bool
-	// Installed are the packages that are there already; they satisfy relations and are not in the solution.
-	Installed []InstalledPackage
-}
-
-// InstalledPackage is a package of a dpkg status file.
-type InstalledPackage struct{ Package }
-
-// ParseStatus returns the installed packages of a dpkg status file.
-func ParseStatus(status string) ([]InstalledPackage, error) {
-	var list []InstalledPackage
-	for s, err := range deb.ParseStanzas(strings.NewReader(status), int64(len(status))) {
-		if err != nil {
-			return nil, fmt.Errorf("reading dpkg status: %w", err)
-		}
-		if !strings.HasSuffix(s.Get("Status"), " installed") {
-			continue
-		}
-		f := sortFields(s)
-		list = append(list, InstalledPackage{Package{Name: f.name, Version: f.version, Arch: f.arch, Source: -1, Priority: f.priority,
-			Essential: f.essential == "yes", MultiArch: f.multiArch, PreDepends: f.preDepends, Depends: f.depends,
-			Recommends: f.recommends, Provides: f.provides, Conflicts: f.conflicts, Breaks: f.breaks}})
-	}
-	return list, nil
+	// Installed are the packages of the base. They satisfy relations, keep their version unless a
+	// new package needs another, and are never removed. Essential and Priorities do not count then.
+	Installed []Installed
 }
 
 // root is a package that the request names.
@@ -53,6 +33,9 @@ func (s *solver) roots(req Request) ([]root, error) {
 	var names []string
 	for _, text := range req.Install {
 		if name, ok := strings.CutSuffix(text, "-"); ok && s.u.byName[text] == nil {
+			if s.inBase[name] != nil {
+				return nil, &UnsatisfiableError{Package: name, Relation: "is not wanted", Have: "but it is installed in the base, from which nothing is removed"}
+			}
 			s.never[name] = true
 			continue
 		}
@@ -64,11 +47,17 @@ func (s *solver) roots(req Request) ([]root, error) {
 	}
 	var list []root
 	for _, name := range names {
+		if s.pinned[name] == nil && s.baseHas(name) {
+			continue // as apt-get install --no-upgrade
+		}
 		p, err := s.resolveName(name)
 		if err != nil {
 			return nil, err
 		}
 		list = append(list, root{p, "requested"})
+	}
+	if len(req.Installed) > 0 {
+		return list, nil
 	}
 	return append(list, s.setRoots(req)...), nil
 }
@@ -82,7 +71,7 @@ func (s *solver) setRoots(req Request) []root {
 		switch {
 		case req.Essential && p.Essential:
 			reason = "essential"
-		case contains(req.Priorities, p.Priority):
+		case p.Priority != "" && slices.Contains(req.Priorities, p.Priority):
 			reason = p.Priority
 		}
 		if reason != "" && s.candidate(p.Name) == p {
@@ -90,15 +79,6 @@ func (s *solver) setRoots(req Request) []root {
 		}
 	}
 	return list
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s && s != "" {
-			return true
-		}
-	}
-	return false
 }
 
 // pin makes the version that the text asks for the candidate, and returns the bare name.
@@ -110,6 +90,10 @@ func (s *solver) pin(text string) (string, error) {
 		return "", &UnknownPackageError{Name: name + ":" + arch, Have: []string{"architecture " + s.u.Arch + " only"}}
 	}
 	if version == "" && suite == "" {
+		return name, nil
+	}
+	if p := s.inBase[name]; p != nil && p.Version == version {
+		s.pinned[name] = &p.Package
 		return name, nil
 	}
 	versions := s.u.Versions(name)

@@ -1,24 +1,26 @@
 package apt
 
 import (
-	"cmp"
+	"fmt"
 	"slices"
-	"strings"
-
-	"github.com/edgebake/edgebake/builder/deb"
 )
 
-// maxRestarts bounds how many first choices are taken back because they conflict with later needs.
-const maxRestarts = 200
+// maxAttempts bounds how often choices are taken back because they conflict with later needs.
+const maxAttempts = 200
 
 // Chosen is a package of a solution.
 type Chosen struct {
 	*Package
-	// Reason is "requested", "essential", a priority, or "NAME depends" (pre-depends, recommends).
+	// Reason is "requested", "essential", a priority, or who needs it: "NAME depends" (pre-depends,
+	// recommends), "NAME breaks" the version in the base, "NAME changes" and the version in the base
+	// would not fit it any more.
 	Reason string
+	// Upgrades is the version in the base that makes room, "" for a new package.
+	Upgrades string
 }
 
-// Solution is a set of packages in an order to install: what a package needs stands before it.
+// Solution is what has to be fetched, in an order to install: what a package needs stands before
+// it. Packages of the base that stay as they are are not in it.
 type Solution struct{ Packages []Chosen }
 
 // solver follows apt's MarkInstall: all roots are chosen first, then dependencies depth first, the
@@ -28,288 +30,209 @@ type solver struct {
 	u      *Universe
 	recs   bool
 	never  map[string]bool
-	banned map[*Package]bool
 	pinned map[string]*Package
+	base
+	banned map[*Package]bool
 
 	candidates map[string]*Package
 	parsed     map[*Package]*relations
 	attempt
 }
 
-// attempt is what a restart forgets.
+// attempt is what a new attempt forgets.
 type attempt struct {
 	chosen    map[string]*choice
 	provided  map[string][]*choice // by names that chosen packages provide
 	blockers  map[string][]blocker // by names that chosen packages conflict with
+	needs     map[string][]need    // by names that chosen packages depend on
 	trail     []*choice
 	discarded map[*Package]bool
 	suspects  []*Package // chosen packages that stood in the way of another
 	first     *UnsatisfiableError
 }
 
+// choice is a package that is in the system, because it was or because it was chosen.
 type choice struct {
-	pkg    *Package
-	reason string
-	by     *choice
-	root   bool
+	pkg      *Package
+	reason   string
+	by       *choice
+	root     bool
+	replaced *choice  // the version in the base
+	after    []string // what is upgraded to make room for it
 }
 
-type blocker struct {
-	rel deb.Relation
-	by  *choice
-}
-
-// relations are a package's parsed fields.
-type relations struct {
-	depends    []dependency
-	conflicts  []deb.Relation
-	provides   []deb.Relation
-	recommends []dependency
-}
-
-type dependency struct {
-	alts deb.Alternatives
-	kind string // "pre-depends", "depends", "recommends"
-}
+// inBase says that the package is there already.
+func (c *choice) inBase() bool { return c.pkg.Source < 0 }
 
 // Solve chooses the packages that the request needs. The errors are *UnknownPackageError and
 // *UnsatisfiableError.
 func Solve(u *Universe, req Request) (*Solution, error) {
-	s := &solver{u: u, recs: req.Recommends, never: map[string]bool{}, banned: map[*Package]bool{}, pinned: map[string]*Package{},
-		candidates: map[string]*Package{}, parsed: map[*Package]*relations{}}
+	s := newSolver(u, req)
 	roots, err := s.roots(req)
 	if err != nil {
 		return nil, err
 	}
 	var first *UnsatisfiableError
-	for range maxRestarts {
-		if s.try(req.Installed, roots) {
+	search := newSearch()
+	for range maxAttempts {
+		bans, ok := search.next()
+		if !ok {
+			break
+		}
+		if s.try(roots, bans) {
 			return s.order(), nil
 		}
 		if first == nil {
 			first = s.first
 		}
-		if !s.banSuspect() {
-			break
-		}
+		search.branch(bans, s.suspects)
 	}
 	return nil, first
 }
 
-// banSuspect bans the first package that stood in the way and was nobody's explicit wish.
-func (s *solver) banSuspect() bool {
-	for _, p := range s.suspects {
-		if !s.banned[p] {
-			s.banned[p] = true
-			return true
-		}
-	}
-	return false
+func newSolver(u *Universe, req Request) *solver {
+	return &solver{u: u, recs: req.Recommends, never: map[string]bool{}, pinned: map[string]*Package{},
+		base: newBase(u.Arch, req.Installed), candidates: map[string]*Package{}, parsed: map[*Package]*relations{}}
 }
 
-func (s *solver) try(installed []InstalledPackage, roots []root) bool {
-	s.attempt = attempt{chosen: map[string]*choice{}, provided: map[string][]*choice{}, blockers: map[string][]blocker{}, discarded: map[*Package]bool{}}
-	for i := range installed {
-		s.push(&choice{pkg: &installed[i].Package, root: true})
+func (s *solver) try(roots []root, bans []*Package) bool {
+	s.banned = map[*Package]bool{}
+	for _, p := range bans {
+		s.banned[p] = true
 	}
-	var todo []*choice
+	s.attempt = attempt{chosen: map[string]*choice{}, provided: map[string][]*choice{}, blockers: map[string][]blocker{},
+		needs: map[string][]need{}, discarded: map[*Package]bool{}}
+	todo := s.startFromBase()
 	for _, r := range roots {
-		if c := s.chosen[r.pkg.Name]; c != nil && (c.pkg.Source >= 0 || c.pkg.Version == r.pkg.Version) {
+		if old := s.chosen[r.pkg.Name]; old != nil && (!old.inBase() || old.pkg.Version == r.pkg.Version) {
 			continue
 		}
-		c := &choice{pkg: r.pkg, reason: r.reason, root: true}
-		if s.excluded(c) || !s.free(c) {
+		p := s.prepare(&choice{pkg: r.pkg, reason: r.reason, root: true})
+		if p == nil {
 			return false
 		}
-		s.push(c)
-		todo = append(todo, c)
+		todo = append(todo, p)
 	}
-	for _, c := range todo {
-		if !s.satisfyAll(c) {
+	for _, p := range todo {
+		if !s.settle(p) {
 			return false
 		}
 	}
 	return true
 }
 
-func (s *solver) excluded(c *choice) bool {
+// placed is a choice that was made and what follows from it.
+type placed struct {
+	*choice
+	outdated []*choice // packages of the base that conflict with it, but not in their newer version
+	leaning  []need    // what held by the version that it replaced
+}
+
+// prepare makes the choice, or notes why it cannot be made and returns nil.
+func (s *solver) prepare(c *choice) *placed {
+	old := s.chosen[c.pkg.Name]
 	if s.never[c.pkg.Name] || s.u.priority(c.pkg) < 0 {
 		s.fail(c, "is wanted", "but the request excludes it")
-		return true
+		return nil
 	}
-	return false
+	if why := s.frozen(c.pkg.Name); why != "" {
+		s.fail(c, "is needed as version "+c.pkg.Version, why)
+		return nil
+	}
+	p := &placed{choice: c}
+	var ok bool
+	if p.outdated, ok = s.room(c); !ok {
+		return nil
+	}
+	if old != nil {
+		p.leaning = s.leaning(old)
+	}
+	s.push(c)
+	return p
+}
+
+// settle chooses what a choice makes necessary.
+func (s *solver) settle(p *placed) bool {
+	for _, old := range p.outdated {
+		p.after = append(p.after, old.pkg.Name)
+		if s.chosen[old.pkg.Name] == old && !s.install(s.candidate(old.pkg.Name), p.pkg.Name+" breaks", p.choice) {
+			s.fail(p.choice, "does not fit "+old.pkg.Name, s.place(old)+" cannot be upgraded")
+			return false
+		}
+	}
+	for _, n := range p.leaning {
+		if !s.catchUp(n, p.choice) {
+			return false
+		}
+	}
+	return s.satisfyAll(p.choice)
 }
 
 // install chooses p and what it needs, or leaves everything as it was.
 func (s *solver) install(p *Package, reason string, by *choice) bool {
-	if s.discarded[p] || s.banned[p] || s.never[p.Name] {
+	if s.discarded[p] || s.banned[p] || s.never[p.Name] || p.Source >= 0 && s.frozen(p.Name) != "" {
 		return false
 	}
-	if c := s.chosen[p.Name]; c != nil && c.pkg.Source >= 0 {
+	if c := s.chosen[p.Name]; c != nil && (c.pkg == p || !c.inBase()) {
 		return c.pkg == p
 	}
-	c := &choice{pkg: p, reason: reason, by: by}
 	mark := len(s.trail)
-	if s.free(c) {
-		s.push(c)
-		if s.satisfyAll(c) {
-			return true
-		}
-		s.undo(mark)
+	if placed := s.prepare(&choice{pkg: p, reason: reason, by: by}); placed != nil && s.settle(placed) {
+		return true
 	}
+	s.undo(mark)
 	s.discarded[p] = true
 	return false
 }
 
-func (s *solver) satisfyAll(c *choice) bool {
-	r := s.relations(c.pkg)
-	for _, d := range r.depends {
-		if !s.satisfy(d, c) {
-			return false
+// search orders the sets of banned packages to try: those that differ least from always banning
+// the first suspect come first, the larger ones before the smaller.
+type search struct {
+	open []ban
+	seen map[string]bool
+	last int
+}
+
+type ban struct {
+	packages []*Package
+	cost     int
+}
+
+func newSearch() *search { return &search{open: []ban{{}}, seen: map[string]bool{}} }
+
+func (s *search) next() ([]*Package, bool) {
+	if len(s.open) == 0 {
+		return nil, false
+	}
+	best := 0
+	for i, b := range s.open {
+		if x := s.open[best]; b.cost < x.cost || b.cost == x.cost && len(b.packages) > len(x.packages) {
+			best = i
 		}
 	}
-	if s.recs {
-		for _, d := range r.recommends {
-			s.satisfyOptional(d, c)
+	b := s.open[best]
+	s.open = slices.Delete(s.open, best, best+1)
+	s.last = b.cost
+	return b.packages, true
+}
+
+// branch adds what to try after banning bans did not help, one set for each suspect.
+func (s *search) branch(bans, suspects []*Package) {
+	cost := s.last
+	for _, p := range suspects {
+		if slices.Contains(bans, p) {
+			continue
+		}
+		more := append(slices.Clone(bans), p)
+		var names []string
+		for _, p := range more {
+			names = append(names, p.String())
+		}
+		slices.Sort(names)
+		if key := fmt.Sprint(names); !s.seen[key] {
+			s.seen[key] = true
+			s.open = append(s.open, ban{more, cost})
+			cost++
 		}
 	}
-	return true
-}
-
-// satisfyOptional keeps the reasons of failed Recommends out of the report.
-func (s *solver) satisfyOptional(d dependency, c *choice) {
-	first, suspects := s.first, s.suspects
-	s.satisfy(d, c)
-	s.first, s.suspects = first, suspects
-}
-
-func (s *solver) satisfy(d dependency, c *choice) bool {
-	for _, r := range d.alts {
-		if s.holds(r) {
-			return true
-		}
-	}
-	for _, r := range d.alts {
-		for _, p := range s.targets(r) {
-			if s.install(p, c.pkg.Name+" "+d.kind, c) {
-				return true
-			}
-		}
-	}
-	s.fail(c, "requires "+d.alts.String(), s.have(d.alts))
-	return false
-}
-
-func (s *solver) fail(c *choice, relation, have string) {
-	if s.first != nil {
-		return
-	}
-	e := &UnsatisfiableError{Package: c.pkg.Name, Relation: relation, Have: have}
-	for ; c.by != nil; c = c.by {
-		e.Chain = append(e.Chain, c.by.pkg.Name)
-	}
-	if c.reason != "requested" && c.reason != "" {
-		e.Chain = append(e.Chain, "the request for "+c.reason+" packages")
-	}
-	s.first = e
-}
-
-// have says what the sources have of the alternatives.
-func (s *solver) have(alts deb.Alternatives) string {
-	var parts []string
-	for _, r := range alts {
-		p := s.candidate(r.Name)
-		switch {
-		case s.never[r.Name]:
-			parts = append(parts, "the request excludes "+r.Name)
-		case p != nil:
-			parts = append(parts, s.u.label(p)+" has "+p.Version)
-		case len(s.u.providers[r.Name]) > 0:
-			parts = append(parts, "no provider of "+r.Name+" can be installed")
-		default:
-			parts = append(parts, r.Name+" is not in the sources")
-		}
-	}
-	return strings.Join(parts, ", ")
-}
-
-// holds reports whether a chosen package satisfies the relation.
-func (s *solver) holds(r deb.Relation) bool {
-	if c := s.chosen[r.Name]; c != nil && s.isTarget(c.pkg, r) {
-		return true
-	}
-	return slices.ContainsFunc(s.provided[r.Name], func(c *choice) bool { return s.provides(c.pkg, r) })
-}
-
-// isTarget reports whether p itself satisfies r. dpkg lets ":any" match only Multi-Arch: allowed.
-func (s *solver) isTarget(p *Package, r deb.Relation) bool {
-	return p.Name == r.Name && r.Matches(p.Version) && s.archFits(p, r)
-}
-
-func (s *solver) archFits(p *Package, r deb.Relation) bool {
-	switch r.Arch {
-	case "", "native", s.u.Arch:
-		return true
-	case "any":
-		return p.MultiArch == "allowed"
-	}
-	return p.Arch == r.Arch
-}
-
-// provides reports whether a Provides of p satisfies r; a versioned relation needs a versioned one.
-func (s *solver) provides(p *Package, r deb.Relation) bool {
-	return slices.ContainsFunc(s.relations(p).provides, func(have deb.Relation) bool {
-		return have.Name == r.Name && (have.Arch == r.Arch || r.Arch != "any" || p.MultiArch == "allowed") &&
-			(r.Op == "" || have.Version != "" && r.Matches(have.Version))
-	})
-}
-
-// targets are the packages that would satisfy r: the real one first, then the providers.
-func (s *solver) targets(r deb.Relation) []*Package {
-	var list []*Package
-	if p := s.candidate(r.Name); p != nil && s.isTarget(p, r) {
-		list = append(list, p)
-	}
-	return append(list, s.rankedProviders(r)...)
-}
-
-// rankedProviders follows CompareProviders of apt's depcache.cc: essential, priority, cache order.
-func (s *solver) rankedProviders(r deb.Relation) []*Package {
-	var list []*Package
-	for _, v := range s.u.providers[r.Name] {
-		p := &s.u.Packages[v.pkg]
-		if p.Name != r.Name && s.candidate(p.Name) == p && s.provides(p, r) && !slices.Contains(list, p) {
-			list = append(list, p)
-		}
-	}
-	slices.SortStableFunc(list, func(a, b *Package) int {
-		if a.Essential != b.Essential {
-			if a.Essential {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Or(cmp.Compare(priorityRank(a), priorityRank(b)), cmp.Compare(s.u.ids[a.Name], s.u.ids[b.Name]))
-	})
-	return list
-}
-
-func priorityRank(p *Package) int {
-	i := slices.Index([]string{"required", "important", "standard", "optional", "extra"}, p.Priority)
-	if i < 0 {
-		return 5
-	}
-	return i
-}
-
-func (s *solver) candidate(name string) *Package {
-	if p, ok := s.pinned[name]; ok {
-		return p
-	}
-	p, ok := s.candidates[name]
-	if !ok {
-		p = s.u.Candidate(name)
-		s.candidates[name] = p
-	}
-	return p
 }
