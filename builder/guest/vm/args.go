@@ -117,7 +117,16 @@ func (m Machine) accel() string {
 	if size == 0 {
 		size = DefaultTBSizeMiB
 	}
-	return fmt.Sprintf("tcg,thread=multi,tb-size=%d", size)
+	return fmt.Sprintf("tcg,thread=%s,tb-size=%d", m.threads(), size)
+}
+
+// threads is single for the Raspberry Pi's boards: with a thread for each processor QEMU 7.2's
+// model of their interrupt controller loses interrupts, and the machine then sleeps for ever.
+func (m Machine) threads() string {
+	if strings.HasPrefix(m.Board, "raspi") {
+		return "single"
+	}
+	return "multi"
 }
 
 func (m Machine) bootArgs() ([]string, error) {

@@ -18,7 +18,7 @@ func TestArgs(t *testing.T) {
 		{"firmware", Machine{Arch: "amd64", Firmware: "/a,b", FirmwareVars: "v"}, "if=pflash,format=raw,unit=0,readonly=on,file=/a,,b -drive if=pflash,format=raw,unit=1,file=v"},
 		{"mmio disk", Machine{Arch: "arm64", Kernel: "k", Disks: []Disk{{Path: "a"}, {Path: "b", Format: "qcow2", Unsafe: true}}}, "if=none,id=disk0,format=raw,file=a -device virtio-blk-device,drive=disk0 -drive if=none,id=disk1,format=qcow2,file=b,cache=unsafe -device virtio-blk-device,drive=disk1"},
 		{"pci disk", Machine{Arch: "amd64", Kernel: "k", Disks: []Disk{{Path: "a", Snapshot: true, ReadOnly: true}}}, "format=raw,file=a,snapshot=on,readonly=on -device virtio-blk-pci,drive=disk0"},
-		{"raspi3b", Machine{Arch: "arm64", Board: "raspi3b", Kernel: "k", Network: true, Disks: []Disk{{Path: "a", Bus: "sd"}}}, "-machine raspi3b -accel tcg,thread=multi,tb-size=512 -smp 4 -m 1024M -kernel k -drive if=sd,format=raw,file=a -netdev user,id=net0 -device usb-net,netdev=net0"},
+		{"raspi3b", Machine{Arch: "arm64", Board: "raspi3b", Kernel: "k", Network: true, Disks: []Disk{{Path: "a", Bus: "sd"}}}, "-machine raspi3b -accel tcg,thread=single,tb-size=512 -smp 4 -m 1024M -kernel k -drive if=sd,format=raw,file=a -netdev user,id=net0 -device usb-net,netdev=net0"},
 		{"forwarded ports in order", Machine{Arch: "arm64", Kernel: "k", Forward: map[int]int{2222: 22, 1884: 1883}}, "user,id=net0,hostfwd=tcp:127.0.0.1:1884-:1883,hostfwd=tcp:127.0.0.1:2222-:22 -device virtio-net-device,netdev=net0"},
 		{"no reboot", Machine{Arch: "arm64", Kernel: "k", NoReboot: true}, "-no-reboot"},
 	}
