@@ -1,0 +1,385 @@
+package decode
+
+import "errors"
+
+// errLZMA says that compressed data contradicts itself.
+var errLZMA = errors.New("the compressed data is damaged")
+
+const (
+	lzmaStates   = 12
+	posStates    = 16
+	literalSize  = 0x300
+	maxLiteral   = 16 * literalSize // lc + lp is at most 4
+	firstModel   = 4                // distance slots with a model of their low bits
+	lastModel    = 14
+	alignBits    = 4
+	minMatch     = 2
+	probInit     = 1 << 10
+	probBits     = 11
+	probMove     = 5
+	rangeTop     = 1 << 24
+	symbolBytes  = 24 // no symbol takes more bytes of input: 20 at most, as in liblzma
+	specialProbs = 1<<7 - lastModel
+)
+
+// lengthModel predicts the length of a match.
+type lengthModel struct {
+	choice, choice2 uint16
+	low, mid        [posStates][8]uint16
+	high            [256]uint16
+}
+
+// models are the adaptive probabilities of LZMA.
+type models struct {
+	isMatch    [lzmaStates][posStates]uint16
+	isRep      [lzmaStates]uint16
+	isRep0     [lzmaStates]uint16
+	isRep1     [lzmaStates]uint16
+	isRep2     [lzmaStates]uint16
+	isRep0Long [lzmaStates][posStates]uint16
+	slot       [4][64]uint16
+	special    [specialProbs]uint16
+	align      [1 << alignBits]uint16
+	matchLen   lengthModel
+	repLen     lengthModel
+	literal    [maxLiteral]uint16
+}
+
+// lzma decodes the LZMA chunks of a block. It writes into one slice, which is also its
+// dictionary: without a ring buffer every byte is moved once, and a match is one copy.
+// The format is LZMA2's, as XZ Embedded (xz_dec_lzma2.c) reads it.
+type lzma struct {
+	models
+	rng, code uint32
+	in        []byte // a chunk, followed by symbolBytes zeros
+	pos       int
+	state     uint32
+	reps      [4]uint32
+	lc        uint32
+	lpMask    int
+	pbMask    int
+}
+
+func (d *lzma) resetState() {
+	fill := func(p []uint16) {
+		for i := range p {
+			p[i] = probInit
+		}
+	}
+	m := &d.models
+	for i := range lzmaStates {
+		fill(m.isMatch[i][:])
+		fill(m.isRep0Long[i][:])
+	}
+	for _, p := range [][]uint16{m.isRep[:], m.isRep0[:], m.isRep1[:], m.isRep2[:], m.special[:], m.align[:], m.literal[:]} {
+		fill(p)
+	}
+	for i := range m.slot {
+		fill(m.slot[i][:])
+	}
+	for _, l := range []*lengthModel{&m.matchLen, &m.repLen} {
+		l.choice, l.choice2 = probInit, probInit
+		for i := range posStates {
+			fill(l.low[i][:])
+			fill(l.mid[i][:])
+		}
+		fill(l.high[:])
+	}
+	d.state, d.reps = 0, [4]uint32{}
+}
+
+// setProps takes the byte with lc, lp and pb.
+func (d *lzma) setProps(b byte) error {
+	if b >= 225 {
+		return errLZMA
+	}
+	lc, lp, pb := b%9, b/9%5, b/45
+	if lc+lp > 4 {
+		return errLZMA
+	}
+	d.lc, d.lpMask, d.pbMask = uint32(lc), 1<<lp-1, 1<<pb-1
+	return nil
+}
+
+// begin starts the range decoder on a chunk.
+func (d *lzma) begin(in []byte) error {
+	if len(in) < 5+symbolBytes || in[0] != 0 {
+		return errLZMA
+	}
+	d.in, d.pos, d.rng = in, 5, 0xffffffff
+	d.code = uint32(in[1])<<24 | uint32(in[2])<<16 | uint32(in[3])<<8 | uint32(in[4])
+	return nil
+}
+
+// finish checks that the chunk is used up.
+func (d *lzma) finish() error {
+	if d.rng < rangeTop {
+		d.pos++ // the byte of the last normalisation
+		d.code = d.code<<8 | uint32(d.in[d.pos-1])
+	}
+	if d.pos != len(d.in)-symbolBytes || d.code != 0 {
+		return errLZMA
+	}
+	return nil
+}
+
+// run decodes from out[at] to out[end]. origin is where the dictionary began, and may be below
+// zero when the window has moved on since.
+func (d *lzma) run(out []byte, at, end, origin int) error {
+	last := len(d.in) - symbolBytes
+	floor := max(origin, 0)
+	for at < end {
+		if d.pos > last {
+			return errLZMA
+		}
+		where := at - origin
+		if d.bit(&d.isMatch[d.state][where&d.pbMask]) == 0 {
+			var prev uint32
+			if at > floor {
+				prev = uint32(out[at-1])
+			}
+			index := (uint32(where&d.lpMask)<<d.lc | prev>>(8-d.lc)) * literalSize
+			probs := (*[literalSize]uint16)(d.literal[index:])
+			if d.state < 7 {
+				out[at] = d.plainLiteral(probs)
+			} else if dist := int(d.reps[0]) + 1; dist <= at-floor {
+				out[at] = d.matchedLiteral(probs, uint32(out[at-dist]))
+			} else {
+				return errLZMA
+			}
+			d.state = stateAfterLiteral(d.state)
+			at++
+			continue
+		}
+		n := d.match(where & d.pbMask)
+		dist := int(d.reps[0]) + 1
+		if dist > at-floor || n > end-at {
+			return errLZMA
+		}
+		copyMatch(out, at, dist, n)
+		at += n
+	}
+	return nil
+}
+
+func stateAfterLiteral(state uint32) uint32 {
+	switch {
+	case state < 4:
+		return 0
+	case state < 10:
+		return state - 3
+	}
+	return state - 6
+}
+
+// copyMatch repeats n bytes from dist before at; they may overlap.
+func copyMatch(out []byte, at, dist, n int) {
+	if dist >= n {
+		copy(out[at:at+n], out[at-dist:])
+		return
+	}
+	if dist == 1 && n < 32 {
+		b := out[at-1]
+		for i := range out[at : at+n] {
+			out[at+i] = b
+		}
+		return
+	}
+	to, from := out[at:at+n], out[at-dist:at+n]
+	for done := copy(to, from[:dist]); done < n; {
+		done += copy(to[done:], from[dist:dist+done])
+	}
+}
+
+// bit decodes one bit.
+func (d *lzma) bit(p *uint16) uint32 {
+	rng, code := d.rng, d.code
+	if rng < rangeTop {
+		rng <<= 8
+		code = code<<8 | uint32(d.in[d.pos])
+		d.pos++
+	}
+	v := uint32(*p)
+	bound := rng >> probBits * v
+	if code < bound {
+		*p = uint16(v + (1<<probBits-v)>>probMove)
+		d.rng, d.code = bound, code
+		return 0
+	}
+	*p = uint16(v - v>>probMove)
+	d.rng, d.code = rng-bound, code-bound
+	return 1
+}
+
+// plainLiteral decodes eight bits, the hottest loop of all: its state is in registers.
+func (d *lzma) plainLiteral(probs *[literalSize]uint16) byte {
+	rng, code, in, pos := d.rng, d.code, d.in, d.pos
+	symbol := uint32(1)
+	for symbol < 0x100 {
+		if rng < rangeTop {
+			rng <<= 8
+			code = code<<8 | uint32(in[pos])
+			pos++
+		}
+		v := uint32(probs[symbol])
+		bound := rng >> probBits * v
+		if code < bound {
+			probs[symbol] = uint16(v + (1<<probBits-v)>>probMove)
+			rng = bound
+			symbol <<= 1
+		} else {
+			probs[symbol] = uint16(v - v>>probMove)
+			rng, code = rng-bound, code-bound
+			symbol = symbol<<1 | 1
+		}
+	}
+	d.rng, d.code, d.pos = rng, code, pos
+	return byte(symbol)
+}
+
+// matchedLiteral decodes a literal behind a match, which is not the byte that would continue it.
+func (d *lzma) matchedLiteral(probs *[literalSize]uint16, match uint32) byte {
+	rng, code, in, pos := d.rng, d.code, d.in, d.pos
+	symbol, offset := uint32(1), uint32(0x100)
+	for symbol < 0x100 {
+		if rng < rangeTop {
+			rng <<= 8
+			code = code<<8 | uint32(in[pos])
+			pos++
+		}
+		match <<= 1
+		bit := match & offset
+		p := &probs[(offset+bit+symbol)&0x3ff]
+		v := uint32(*p)
+		bound := rng >> probBits * v
+		if code < bound {
+			*p = uint16(v + (1<<probBits-v)>>probMove)
+			rng = bound
+			symbol <<= 1
+			offset &^= bit
+		} else {
+			*p = uint16(v - v>>probMove)
+			rng, code = rng-bound, code-bound
+			symbol = symbol<<1 | 1
+			offset &= bit
+		}
+	}
+	d.rng, d.code, d.pos = rng, code, pos
+	return byte(symbol)
+}
+
+// tree decodes as many bits as len(probs) has, the highest first.
+func (d *lzma) tree(probs []uint16) uint32 {
+	rng, code, in, pos := d.rng, d.code, d.in, d.pos
+	symbol := 1
+	for symbol < len(probs) {
+		if rng < rangeTop {
+			rng <<= 8
+			code = code<<8 | uint32(in[pos])
+			pos++
+		}
+		v := uint32(probs[symbol])
+		bound := rng >> probBits * v
+		if code < bound {
+			probs[symbol] = uint16(v + (1<<probBits-v)>>probMove)
+			rng = bound
+			symbol <<= 1
+		} else {
+			probs[symbol] = uint16(v - v>>probMove)
+			rng, code = rng-bound, code-bound
+			symbol = symbol<<1 | 1
+		}
+	}
+	d.rng, d.code, d.pos = rng, code, pos
+	return uint32(symbol - len(probs))
+}
+
+// reverse decodes n bits, the lowest first; the model of the first is probs[first].
+func (d *lzma) reverse(probs []uint16, first, n uint32) (value uint32) {
+	symbol := uint32(1)
+	for i := range n {
+		b := d.bit(&probs[first+symbol-1])
+		symbol = symbol<<1 | b
+		value |= b << i
+	}
+	return value
+}
+
+// direct decodes n bits of equal probability behind value.
+func (d *lzma) direct(value, n uint32) uint32 {
+	for range n {
+		if d.rng < rangeTop {
+			d.rng <<= 8
+			d.code = d.code<<8 | uint32(d.in[d.pos])
+			d.pos++
+		}
+		d.rng >>= 1
+		d.code -= d.rng
+		mask := -(d.code >> 31)
+		d.code += d.rng & mask
+		value = value<<1 + mask + 1
+	}
+	return value
+}
+
+// match decodes the length and, into reps[0], the distance of a match.
+func (d *lzma) match(pos int) int {
+	if d.bit(&d.isRep[d.state]) != 0 {
+		return d.repeat(pos)
+	}
+	d.state = pick(d.state < 7, 7, 10)
+	d.reps[3], d.reps[2], d.reps[1] = d.reps[2], d.reps[1], d.reps[0]
+	n := d.length(&d.matchLen, pos)
+	slot := d.tree(d.slot[min(n-minMatch, 3)][:])
+	if slot < firstModel {
+		d.reps[0] = slot
+		return n
+	}
+	bits := slot>>1 - 1
+	base := 2 + slot&1
+	if slot < lastModel {
+		base <<= bits
+		d.reps[0] = base + d.reverse(d.special[:], base-slot, bits)
+		return n
+	}
+	d.reps[0] = d.direct(base, bits-alignBits)<<alignBits + d.reverse(d.align[:], 1, alignBits)
+	return n
+}
+
+// repeat decodes a match at one of the last four distances.
+func (d *lzma) repeat(pos int) int {
+	s := d.state
+	if d.bit(&d.isRep0[s]) == 0 {
+		if d.bit(&d.isRep0Long[s][pos]) == 0 {
+			d.state = pick(s < 7, 9, 11)
+			return 1
+		}
+	} else {
+		i := 1
+		if d.bit(&d.isRep1[s]) != 0 {
+			i = 2 + int(d.bit(&d.isRep2[s]))
+		}
+		dist := d.reps[i]
+		copy(d.reps[1:i+1], d.reps[:i])
+		d.reps[0] = dist
+	}
+	d.state = pick(s < 7, 8, 11)
+	return d.length(&d.repLen, pos)
+}
+
+func pick(first bool, a, b uint32) uint32 {
+	if first {
+		return a
+	}
+	return b
+}
+
+func (d *lzma) length(l *lengthModel, pos int) int {
+	switch {
+	case d.bit(&l.choice) == 0:
+		return minMatch + int(d.tree(l.low[pos][:]))
+	case d.bit(&l.choice2) == 0:
+		return minMatch + 8 + int(d.tree(l.mid[pos][:]))
+	}
+	return minMatch + 16 + int(d.tree(l.high[:]))
+}

@@ -1,0 +1,137 @@
+package decode
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/flate"
+	"github.com/klauspost/compress/zstd"
+)
+
+// qcowPiece is how many bytes of the image a worker makes at once.
+const qcowPiece = 2 << 20
+
+// span is clusters [first, end) of the image: a piece for a worker, or a hole.
+type span struct {
+	first, end int
+	hole       bool
+}
+
+// unpackQCOW2 decodes clusters in parallel and leaves holes where there are none.
+func unpackQCOW2(ctx context.Context, out *counter, in input, o Options) error {
+	q, err := openQCOW2(in, in.Size(), o.MaxSize)
+	if err != nil {
+		return err
+	}
+	spans := q.spans()
+	return parallel(ctx, len(spans), o.Workers, 2*o.Workers, func() worker {
+		c := newClusters(q)
+		return func(i int, s *slot) error {
+			s.buf = s.buf[:0]
+			if spans[i].hole {
+				return nil
+			}
+			s.buf = resize(s.buf, int(q.end(spans[i])-int64(spans[i].first)*q.cluster))
+			return c.read(spans[i], s.buf)
+		}
+	}, func(s *slot) error {
+		if p := spans[s.index]; p.hole {
+			return out.zeros(q.end(p) - int64(p.first)*q.cluster)
+		}
+		_, err := out.Write(s.buf)
+		return err
+	})
+}
+
+// end is the byte of the image behind a span; the last cluster may be short.
+func (q *qcow) end(p span) int64 { return min(int64(p.end)*q.cluster, q.size) }
+
+func (q *qcow) isHole(i int) bool {
+	e := q.guest[i]
+	return e&entryCompressed == 0 && (e&entryZero != 0 || e&entryOffset == 0)
+}
+
+func (q *qcow) spans() (out []span) {
+	most := int(max(qcowPiece/q.cluster, 1))
+	for i := range q.guest {
+		hole := q.isHole(i)
+		if n := len(out) - 1; n >= 0 && out[n].hole == hole && (hole || out[n].end-out[n].first < most) {
+			out[n].end++
+			continue
+		}
+		out = append(out, span{i, i + 1, hole})
+	}
+	return out
+}
+
+// clusters reads clusters; each worker has its own decompressors.
+type clusters struct {
+	*qcow
+	packed []byte
+	whole  []byte // a last cluster that is longer than the image
+	inf    io.ReadCloser
+	frames *zstd.Decoder
+}
+
+func newClusters(q *qcow) *clusters {
+	return &clusters{qcow: q, whole: make([]byte, q.cluster), inf: flate.NewReader(nil)}
+}
+
+func (c *clusters) read(p span, buf []byte) error {
+	for i := p.first; i < p.end; i++ {
+		part := buf[int64(i-p.first)*c.cluster:]
+		part = part[:min(c.cluster, int64(len(part)))]
+		if err := c.one(c.guest[i], part); err != nil {
+			return fmt.Errorf("reading qcow2: cluster %d of the image: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func (c *clusters) one(entry uint64, out []byte) error {
+	if entry&entryCompressed != 0 {
+		return c.inflate(entry, out)
+	}
+	at := int64(entry & entryOffset)
+	n, err := c.r.ReadAt(out, at)
+	if n < len(out) && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("at byte %d of the file: %w", at, err)
+	}
+	clear(out[n:]) // QEMU cuts a file behind the last byte that is used
+	return nil
+}
+
+func (c *clusters) inflate(entry uint64, out []byte) error {
+	at, length := c.compressed(entry)
+	c.packed = resize(c.packed, int(min(length, c.file-at)))
+	if _, err := c.r.ReadAt(c.packed, at); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("at byte %d of the file: %w", at, err)
+	}
+	z, err := c.decompressor()
+	if err != nil {
+		return fmt.Errorf("compressed data at byte %d: %w", at, err)
+	}
+	if _, err := io.ReadFull(z, c.whole); err != nil {
+		return fmt.Errorf("compressed data at byte %d: %w", at, err)
+	}
+	copy(out, c.whole)
+	return nil
+}
+
+// decompressor begins to read c.packed: deflate without a header, or zstd.
+func (c *clusters) decompressor() (io.Reader, error) {
+	in := bytes.NewReader(c.packed)
+	if !c.qcow.zstd {
+		return c.inf, c.inf.(flate.Resetter).Reset(in, nil)
+	}
+	if c.frames == nil {
+		var err error
+		if c.frames, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(2<<maxClusterBits)); err != nil {
+			return nil, err
+		}
+	}
+	return c.frames, c.frames.Reset(in)
+}

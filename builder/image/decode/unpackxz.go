@@ -1,0 +1,89 @@
+package decode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/therootcompany/xz"
+)
+
+// xzMemory bounds the buffers of blocks in work. xz -0 makes blocks of 1 MiB, -6 of 24 MiB; of
+// larger blocks fewer are in work, and one that does not fit twice is decoded as a stream.
+const xzMemory = 256 << 20
+
+func unpackXZ(ctx context.Context, out *counter, in input, o Options) error {
+	blocks, err := readXZ(in, in.Size(), o.MaxSize)
+	if errors.Is(err, errTooMuch) {
+		return &LimitError{Format: XZ, Max: o.MaxSize}
+	}
+	if err != nil {
+		return err
+	}
+	largest, plain := int64(1), true
+	for i, b := range blocks {
+		if blocks[i].header, err = readBlockHeader(in, b); err != nil {
+			return blockError(blocks, b, err)
+		}
+		largest, plain = max(largest, b.size), plain && blocks[i].header.dict > 0
+	}
+	slots := int(min(int64(2*o.Workers), xzMemory/largest))
+	switch {
+	case !plain:
+		return otherFilters(ctx, out, in)
+	case slots < 2:
+		return streamBlocks(ctx, out, in, blocks)
+	}
+	return parallel(ctx, len(blocks), o.Workers, slots, func() worker {
+		d := newXZDecoder(in)
+		return func(i int, s *slot) error {
+			s.buf = resize(s.buf, int(blocks[i].size))
+			return blockError(blocks, blocks[i], d.whole(blocks[i], s.buf))
+		}
+	}, func(s *slot) error {
+		_, err := out.Write(s.buf)
+		return err
+	})
+}
+
+func resize(b []byte, n int) []byte {
+	if cap(b) < n {
+		return make([]byte, n)
+	}
+	return b[:n]
+}
+
+func streamBlocks(ctx context.Context, out *counter, in input, blocks []xzBlock) error {
+	d := newXZDecoder(in)
+	for _, b := range blocks {
+		err := d.stream(ctx, b, func(p []byte) error {
+			_, err := out.Write(p)
+			return err
+		})
+		if err != nil {
+			return blockError(blocks, b, err)
+		}
+	}
+	return nil
+}
+
+func blockError(all []xzBlock, b xzBlock, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("reading xz: block %d of %d, at byte %d: %w", b.number, len(all), b.at, err)
+}
+
+// otherFilters decodes a file some of whose blocks use filters for machine code. Nobody publishes
+// images so; the slower library does it, on one core.
+func otherFilters(ctx context.Context, out *counter, in input) error {
+	r, err := xz.NewReader(io.NewSectionReader(in, 0, in.Size()), xz.DefaultDictMax)
+	if err == nil {
+		err = copyStream(ctx, out, r)
+	}
+	if err != nil {
+		return fmt.Errorf("reading xz behind byte %d of the image: %w", out.n, err)
+	}
+	return nil
+}
