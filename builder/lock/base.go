@@ -25,7 +25,7 @@ type Base struct {
 type BaseInputs struct {
 	Pin Base
 	// Installed are the packages that its dpkg knows.
-	Installed []apt.InstalledPackage
+	Installed []apt.Installed
 	// OwnKernel says that the image has a kernel in which the guest can run.
 	OwnKernel bool
 	// Epoch is the newest time of its files, in seconds since 1970.
