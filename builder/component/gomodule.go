@@ -102,23 +102,34 @@ func (g Go) install(ctx context.Context, dir string, m profile.GoModule, pin loc
 	if err != nil {
 		return err
 	}
-	env := []string{"GOTOOLCHAIN=" + pin.Go, "GOPATH=" + dir, "GOMODCACHE=" + strings.TrimSpace(string(modcache)), "GOBIN=",
-		"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + arch, "GOAMD64=v1", "GOARM64=v8.0", "GOFLAGS=-mod=mod", "GOWORK=off", "GOEXPERIMENT="}
-	args := []string{"install", "-trimpath", "-buildvcs=false", "-ldflags", strings.TrimSpace("-s -w -buildid= " + m.LDFlags)}
-	for _, p := range m.Packages {
-		args = append(args, path.Join(m.Module, p)+"@"+pin.Version)
-	}
-	if _, err := g.run(ctx, env, args...); err != nil {
+	env := append(installEnv(dir, pin, arch), "GOMODCACHE="+strings.TrimSpace(string(modcache)))
+	if _, err := g.run(ctx, env, append([]string{"install"}, installArgs(m, pin)...)...); err != nil {
 		return fmt.Errorf("building Go module %s@%s for %s: %w", m.Module, pin.Version, arch, err)
 	}
 	return nil
+}
+
+// installEnv is the environment that decides what is built; what is built goes below gopath.
+func installEnv(gopath string, pin lock.Component, arch string) []string {
+	return []string{"GOTOOLCHAIN=" + pin.Go, "GOPATH=" + gopath, "GOBIN=", "CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + arch,
+		"GOAMD64=v1", "GOARM64=v8.0", "GOFLAGS=-mod=mod", "GOWORK=off", "GOEXPERIMENT="}
+}
+
+// installArgs are the flags of "go install" and the packages.
+func installArgs(m profile.GoModule, pin lock.Component) []string {
+	args := []string{"-trimpath", "-buildvcs=false", "-ldflags", strings.TrimSpace("-s -w -buildid= " + m.LDFlags)}
+	for _, p := range m.Packages {
+		args = append(args, path.Join(m.Module, p)+"@"+pin.Version)
+	}
+	return args
 }
 
 func (g Go) run(ctx context.Context, env []string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Env = append(os.Environ(), env...)
 	if g.Offline {
-		cmd.Env = append(cmd.Env, "GOPROXY=off")
+		// What is in the module cache was verified when it came there.
+		cmd.Env = append(cmd.Env, "GOPROXY=off", "GOSUMDB=off")
 	}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
