@@ -11,7 +11,7 @@ import (
 	"io/fs"
 )
 
-//go:embed *.yaml all:cloud-vm all:edge-node all:pi-boot
+//go:embed *.yaml all:cloud-vm all:edge-node all:edge-ubuntu all:pi-boot
 var files embed.FS
 
 // Builtin returns the overlays that are compiled in.

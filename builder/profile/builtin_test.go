@@ -43,8 +43,16 @@ func TestBuiltinProfilesLoad(t *testing.T) {
 		if l.Profile.Name != name {
 			t.Errorf("file %s.yaml is called %s inside", name, l.Profile.Name)
 		}
-		if len(l.Overlays) != len(l.Profile.Overlays) || len(l.Keyrings["debian"]) == 0 {
-			t.Errorf("%s: %d overlays, keyring of %d bytes", name, len(l.Overlays), len(l.Keyrings["debian"]))
+		if len(l.Overlays) != len(l.Profile.Overlays) {
+			t.Errorf("%s: %d overlays of %d", name, len(l.Overlays), len(l.Profile.Overlays))
+		}
+		for _, s := range l.Profile.Apt.Sources {
+			if len(l.Keyrings[s.Name]) == 0 {
+				t.Errorf("%s: the keyring of %s is empty", name, s.Name)
+			}
+		}
+		if img := l.Profile.Base.Image; img != nil && len(l.Keyrings[profile.ImageKeyring]) == 0 {
+			t.Errorf("%s: the keyring of the base image is empty", name)
 		}
 	}
 }
