@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"fmt"
+	"io"
 
 	"github.com/edgebake/edgebake/builder/disk/ext4"
 	"github.com/edgebake/edgebake/builder/disk/fat"
@@ -26,7 +27,7 @@ func (img *Image) Usage(ctx context.Context, number int) (Usage, error) {
 	}
 	switch p.FS {
 	case "ext4":
-		f, err := ext4.Open(img.section(p), p.Size)
+		f, err := ext4.Open(io.NewSectionReader(img.r, p.Start, p.Size), p.Size)
 		if err != nil {
 			return Usage{}, fmt.Errorf("measuring partition %d: %w", number, err)
 		}
@@ -39,7 +40,7 @@ func (img *Image) Usage(ctx context.Context, number int) (Usage, error) {
 }
 
 func (img *Image) fatUsage(ctx context.Context, p Partition) (Usage, error) {
-	f, err := fat.Open(img.section(p), p.Size)
+	f, err := fat.Open(io.NewSectionReader(img.r, p.Start, p.Size), p.Size)
 	if err != nil {
 		return Usage{}, fmt.Errorf("measuring partition %d: %w", p.Number, err)
 	}

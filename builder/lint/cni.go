@@ -1,0 +1,115 @@
+package lint
+
+import (
+	"debug/buildinfo"
+	"encoding/json"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/edgebake/edgebake/builder/tree"
+)
+
+// network is a CNI configuration: a list of plugins, or one plugin.
+type network struct {
+	CNIVersion string `json:"cniVersion"`
+	Name       string `json:"name"`
+	Type       string `json:"type"`
+	IPAM       struct {
+		Type string `json:"type"`
+	} `json:"ipam"`
+	Plugins []network `json:"plugins"`
+}
+
+// types are the programs that the configuration calls.
+func (n network) types() []string {
+	var out []string
+	for _, t := range []string{n.Type, n.IPAM.Type} {
+		if t != "" {
+			out = append(out, t)
+		}
+	}
+	for _, p := range n.Plugins {
+		out = append(out, p.types()...)
+	}
+	return out
+}
+
+// checkCNI looks at the configuration that the runtime takes, the first one by name, and at the
+// plugins that it names. loopback is called for every pod.
+func checkCNI(s *system) []Finding {
+	var found []Finding
+	for _, r := range s.runtimes() {
+		if r.broken == "" && !r.noCRI {
+			found = append(found, s.checkNetworks(r)...)
+		}
+	}
+	return dedupe(found)
+}
+
+func (s *system) checkNetworks(r runtime) []Finding {
+	configs := s.networkFiles(r.cniConf)
+	if len(configs) == 0 {
+		f := caution("/"+r.cniConf, "add a configuration, or let a network add-on write it", "there is no CNI configuration for %s: pods stay without network until something writes one", r.name)
+		if s.role == Edge {
+			f.Severity = Error
+		}
+		return []Finding{f}
+	}
+	e := configs[0]
+	text, _ := s.content(e)
+	var n network
+	if err := json.Unmarshal([]byte(text), &n); err != nil {
+		return []Finding{fault("/"+e.Path, "correct the JSON", "%s cannot read its CNI configuration: %v", r.name, err)}
+	}
+	if len(n.types()) == 0 {
+		return []Finding{fault("/"+e.Path, "name the plugins", "the CNI configuration names no plugin")}
+	}
+	var found []Finding
+	for _, t := range append(n.types(), "loopback") {
+		found = append(found, s.checkPlugin(r, e, n, t)...)
+	}
+	return found
+}
+
+// networkFiles are the configurations of a directory in the order of their names.
+func (s *system) networkFiles(dir string) []tree.Entry {
+	var out []tree.Entry
+	for _, e := range s.list(dir) {
+		if f, ok := s.file(e.Path); ok && slices.Contains([]string{".conf", ".conflist", ".json"}, path.Ext(e.Path)) {
+			f.Path = e.Path
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+func (s *system) checkPlugin(r runtime, config tree.Entry, n network, plugin string) []Finding {
+	for _, dir := range r.cniBins {
+		e, ok := s.file(dir + "/" + plugin)
+		if !ok {
+			continue
+		}
+		if e.Mode&0o111 == 0 {
+			return []Finding{fault("/"+e.Path, "make it executable", "the network plugin has mode %04o", e.Mode)}
+		}
+		version := s.pluginVersion(e)
+		if version != "" && older(version, "1.0") && !older(n.CNIVersion, "1.0") {
+			return []Finding{fault("/"+config.Path, "write cniVersion 0.4.0", "it says cniVersion %s, but /%s is version %s, which speaks up to 0.4.0", n.CNIVersion, e.Path, version)}
+		}
+		return nil
+	}
+	return []Finding{fault("/"+r.cniBins[0]+"/"+plugin, "add component cni to the profile, or correct "+path.Base(config.Path), "%s calls the network plugin %s, which is not there", "/"+config.Path, plugin)}
+}
+
+const pluginModule = "github.com/containernetworking/plugins"
+
+// pluginVersion is what the program says of itself, or what its package does; "" when neither does.
+func (s *system) pluginVersion(e tree.Entry) string {
+	if at, err := s.readerAt(e); err == nil {
+		if info, err := buildinfo.Read(at); err == nil && info.Main.Path == pluginModule && strings.HasPrefix(info.Main.Version, "v") {
+			return info.Main.Version[1:]
+		}
+	}
+	return s.version("containernetworking-plugins", "kubernetes-cni")
+}

@@ -1,0 +1,74 @@
+package lint
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/edgebake/edgebake/builder/tree"
+)
+
+// secret is something that must not be in a file that others get.
+type secret struct {
+	what    string
+	pattern *regexp.Regexp
+	fix     string
+}
+
+const seedFix = "remove it: what only one node may have comes with its seed, when the card is written"
+
+// secretPatterns are written so that a description of the form does not match.
+var secretPatterns = []secret{
+	{"a private key", regexp.MustCompile(`-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\r?\n(?:[A-Za-z-]+: .*\r?\n)*\s*[A-Za-z0-9+/=]{16,}`), seedFix},
+	{"a token for joining KubeEdge", regexp.MustCompile(`\b[0-9a-f]{64}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,}`), seedFix + "; it is valid for 24 hours only"},
+	{"a JSON web token", regexp.MustCompile(`(?:^|[^.A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,}`), seedFix},
+	{"a bootstrap token of kubeadm", regexp.MustCompile(`(?m)token["']?[:= ]+["']?[a-z0-9]{6}\.[a-z0-9]{16}\b`), seedFix},
+	{"a client's key of Kubernetes", regexp.MustCompile(`client-key-data:\s*[A-Za-z0-9+/=]{64,}`), seedFix},
+	{"an access key of a cloud", regexp.MustCompile(`\bAKIA[0-9A-Z]{16}\b`), seedFix},
+	{"the password of a wireless network", regexp.MustCompile(`(?m)^\s*(?:psk=["']?\S{8,}|wpa_passphrase=\S{8,})`), seedFix},
+}
+
+// secretNames are files that hold nothing but secrets.
+var secretNames = []string{".netrc", ".git-credentials", ".pgpass", "id_rsa", "id_ecdsa", "id_ed25519", "id_dsa", ".dockercfg"}
+
+// maxSecret bounds the files that are searched: keys and configuration are small.
+const maxSecret = 1 << 20
+
+// checkSecrets searches the places where configuration and people's files are.
+func checkSecrets(s *system) []Finding {
+	var found []Finding
+	for _, dir := range []string{"etc", "root", "home", "opt", "srv", "usr/lib/edgebake", "usr/local", "var/lib/edgebake", "var/lib/kubelet", "var/lib/kubeedge", "var/lib/cloud"} {
+		for e := range s.below(dir) {
+			found = append(found, s.checkSecretsIn(e, "/"+e.Path)...)
+		}
+	}
+	for _, f := range s.fats {
+		for _, e := range f.tree.Entries() {
+			if e.Type == tree.File {
+				found = append(found, s.checkSecretsIn(e, f.path(e.Path))...)
+			}
+		}
+	}
+	return dedupe(found)
+}
+
+func (s *system) checkSecretsIn(e tree.Entry, shown string) []Finding {
+	if e.Content.Size == 0 || e.Content.Size > maxSecret {
+		return nil
+	}
+	if slices.Contains(secretNames, path.Base(e.Path)) || strings.HasSuffix(e.Path, ".docker/config.json") {
+		return []Finding{fault(shown, seedFix, "a file of this name holds credentials")}
+	}
+	head := s.head(e, 4)
+	if len(head) == 4 && (string(head) == "\x7fELF" || string(head[:2]) == "\x1f\x8b") {
+		return nil
+	}
+	text, _ := s.content(e)
+	for _, p := range secretPatterns {
+		if p.pattern.MatchString(text) {
+			return []Finding{fault(shown, p.fix, "it holds %s", p.what)}
+		}
+	}
+	return nil
+}
