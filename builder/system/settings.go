@@ -14,6 +14,7 @@ import (
 func Settings(root tree.Tree, src *tree.Reader, p profile.Profile, epoch int64) (tree.Tree, error) {
 	s := &settings{root: root, src: src, epoch: tree.Time{Sec: epoch}, entries: map[string]tree.Entry{}, gone: map[string]bool{}}
 	s.files(p)
+	s.clock()
 	if err := s.users(p.Users); err != nil {
 		return tree.Tree{}, err
 	}
@@ -120,6 +121,16 @@ func (s *settings) files(p profile.Profile) {
 	}
 	if len(p.Modules) > 0 {
 		s.file("etc/modules-load.d/edgebake.conf", 0o644, madeBy+strings.Join(p.Modules, "\n")+"\n")
+	}
+}
+
+// clock sets the least time that a machine without a clock of its own starts with: systemd takes
+// the modification time of this file (systemd(1), since version 248), and timesyncd that of the
+// other one (systemd-timesyncd.service(8)). Certificates are not valid in 1970.
+func (s *settings) clock() {
+	s.file("usr/lib/clock-epoch", 0o644, "")
+	if dir, ok := s.lookup("var/lib/systemd/timesync"); ok && dir.Type == tree.Dir {
+		s.add(tree.Entry{Path: "var/lib/systemd/timesync/clock", Type: tree.File, Mode: 0o644, UID: dir.UID, GID: dir.GID})
 	}
 }
 

@@ -137,3 +137,39 @@ func TestServices(t *testing.T) {
 		t.Error("off.service is still enabled")
 	}
 }
+
+// A machine without a clock starts at the time of its image, not in 1970.
+func TestClockStartsAtEpoch(t *testing.T) {
+	state := tree.Entry{Path: "var/lib/systemd/timesync", Type: tree.Dir, Mode: 0o755, UID: 101, GID: 102, MTime: tree.Time{Sec: epoch}}
+	root, err := Settings(build(t, append(accounts(), state)...), tree.NewReader(nil), profile.Profile{}, epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, owner := range map[string]uint32{"usr/lib/clock-epoch": 0, "var/lib/systemd/timesync/clock": 101} {
+		e, ok := root.Lookup(path)
+		if !ok || e.MTime.Sec != epoch || e.UID != owner {
+			t.Errorf("%s: %v, time %d, owner %d", path, ok, e.MTime.Sec, e.UID)
+		}
+	}
+}
+
+// What the guest did not change in a published image stays as it was, machine-id and logs included.
+func TestNormaliseChangesKeepsThePublishers(t *testing.T) {
+	before := build(t, append(accounts(), file("var/log/old.log", "x"), file("usr/bin/tool", "old"), file("etc/machine-id", ""))...)
+	after := build(t, append(accounts(), file("var/log/dpkg.log", "x"), file("usr/bin/tool", "old"), file("etc/machine-id", "0123\n"),
+		tree.Entry{Path: "usr/bin/new", Type: tree.File, Mode: 0o755, MTime: tree.Time{Sec: epoch + 99}})...)
+	got, err := NormaliseChanges(t.Context(), before, after, epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, there := range map[string]bool{"var/log/old.log": true, "var/log/dpkg.log": false, "usr/bin/new": true} {
+		if _, ok := got.Lookup(path); ok != there {
+			t.Errorf("%s: %v, want %v", path, ok, there)
+		}
+	}
+	tool, _ := got.Lookup("usr/bin/tool")
+	fresh, _ := got.Lookup("usr/bin/new")
+	if tool.MTime.Sec != epoch+60 || fresh.MTime.Sec != epoch || text(t, got, "etc/machine-id") != "" {
+		t.Errorf("tool %d, new %d, machine-id %q", tool.MTime.Sec, fresh.MTime.Sec, text(t, got, "etc/machine-id"))
+	}
+}
