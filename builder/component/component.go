@@ -55,6 +55,8 @@ func (k Kit) recipe(i int) (recipe, error) {
 		return recipe{files: debFiles(c.Debs.Files, at+".debs.files")}, nil
 	case c.CNI != nil:
 		return cniRecipe(*c.CNI, arch), nil
+	case c.ContainerImages != nil:
+		return containerImagesRecipe(*c.ContainerImages, c.Name, arch, at+".containerImages"), nil
 	}
 	return recipe{}, fmt.Errorf("component %s has no kind; components are: goModule, tarball ...", c.Name)
 }

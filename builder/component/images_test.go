@@ -1,0 +1,405 @@
+package component
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"log"
+	"net/http/httptest"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/edgebake/edgebake/builder/cas"
+	"github.com/edgebake/edgebake/builder/fetch"
+	"github.com/edgebake/edgebake/builder/lock"
+	"github.com/edgebake/edgebake/builder/tree"
+)
+
+func layerOf(t testing.TB, members ...member) v1.Layer {
+	t.Helper()
+	content := tarOf(t, members...)
+	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// imageFor is a synthetic image of two layers whose second removes and hides what the first has.
+func imageFor(t testing.TB, arch string) v1.Image {
+	t.Helper()
+	below := layerOf(t, directory("bin/"), program("bin/sh", arch), hardlink("bin/ash", "bin/sh"), directory("etc/"),
+		member{tar.Header{Name: "etc/gone"}, "x"}, directory("data/"), member{tar.Header{Name: "data/old"}, "x"},
+		member{tar.Header{Name: "bin/su", Mode: 0o4755}, "s"})
+	above := layerOf(t, directory("etc/"), member{tar.Header{Name: "etc/.wh.gone"}, ""}, directory("data/"),
+		member{tar.Header{Name: "data/.wh..wh..opq"}, ""}, member{tar.Header{Name: "data/new", Uid: 1000, Gid: 1000}, "n"})
+	img, err := mutate.AppendLayers(empty.Image, below, above)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err = mutate.ConfigFile(img, withPlatform(t, img, arch))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+func withPlatform(t testing.TB, img v1.Image, arch string) *v1.ConfigFile {
+	t.Helper()
+	c, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c = c.DeepCopy()
+	c.Architecture, c.OS, c.Created = arch, "linux", v1.Time{Time: time.Unix(1_500_000_000, 0).UTC()}
+	return c
+}
+
+func indexOf(t testing.TB) v1.ImageIndex {
+	t.Helper()
+	var index v1.ImageIndex = empty.Index
+	for _, arch := range []string{"amd64", "arm64"} {
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: imageFor(t, arch),
+			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}}})
+	}
+	return index
+}
+
+// newRegistry serves example.org/tools/box:1.0 for two architectures, and example.org/single:1 for amd64 alone.
+func newRegistry(t testing.TB) *upstream {
+	t.Helper()
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(server.Close)
+	host := strings.TrimPrefix(server.URL, "http://")
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	box, err := name.ParseReference(host + "/tools/box:1.0")
+	must(err)
+	must(remote.WriteIndex(box, indexOf(t)))
+	single, err := name.ParseReference(host + "/single:1")
+	must(err)
+	must(remote.Write(single, imageFor(t, "amd64")))
+	return &upstream{mirrors: []fetch.Mirror{{Prefix: "https://example.org", URL: server.URL}}}
+}
+
+const boxComponents = "  - name: boxes\n    containerImages: {images: [\"example.org/tools/box:1.0\"]}\n"
+
+func TestImageStoreLayout(t *testing.T) {
+	k := newKit(t, t.TempDir(), "arm64", boxComponents, newRegistry(t))
+	root, l := mustBake(t, k)
+	pin := l.Components[0].Images[0]
+	if !pin.TrustOnFirstUse || pin.Index == nil || len(pin.Layers) != 2 || !strings.HasPrefix(pin.Layers[0].URL, "https://example.org/v2/tools/box/blobs/sha256:") {
+		t.Errorf("pinned as %+v", pin)
+	}
+	store := tree.Sub(root, "usr/lib/edgebake/images/boxes")
+	got := listing(store)
+	for _, x := range []string{string(pin.Config.SHA256), string(pin.Manifest.SHA256), string(pin.Index.SHA256)} {
+		got = strings.ReplaceAll(got, x, "ID")
+		for _, key := range []string{"sha256:", "manifest-sha256:"} { // how layers are compressed decides digests
+			got = strings.ReplaceAll(got, base64.StdEncoding.EncodeToString([]byte(key+x)), "BASE64("+key+"ID)")
+		}
+	}
+	if d := cmp.Diff(goldenText(t, "testdata/imagestore.txt", got), got); d != "" {
+		t.Errorf("layout: golden (-) and now (+)\n%s", d)
+	}
+	checkLists(t, k, root, pin)
+}
+
+// goldenText reads a golden file, after writing it anew under "-args update".
+func goldenText(t testing.TB, file, got string) string {
+	t.Helper()
+	if len(os.Args) > 1 && os.Args[len(os.Args)-1] == "update" {
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(want)
+}
+
+// checkLists follows the references between the files of a store, as containers/storage does.
+func checkLists(t *testing.T, k Kit, root tree.Tree, pin lock.Image) {
+	t.Helper()
+	const dir = "usr/lib/edgebake/images/boxes/"
+	var images []storedImage
+	var layers []storedLayer
+	for file, list := range map[string]any{"overlay-images/images.json": &images, "overlay-layers/layers.json": &layers} {
+		if err := json.Unmarshal([]byte(read(t, k, root, dir+file)), list); err != nil {
+			t.Fatal(err)
+		}
+		if read(t, k, root, dir+strings.Replace(file, ".json", ".lock", 1)) != "" {
+			t.Errorf("the lock of %s is not empty", file)
+		}
+	}
+	i := images[0]
+	if i.ID != string(pin.Config.SHA256) || i.Digest != "sha256:"+string(pin.Manifest.SHA256) || i.Layer != layers[1].ID || i.Names[0] != "example.org/tools/box:1.0" {
+		t.Errorf("image is %+v", i)
+	}
+	if layers[0].Parent != "" || layers[0].ID != layers[0].Digest[7:] || layers[1].Parent != layers[0].ID || layers[1].Compression != asGzip {
+		t.Errorf("layers are %+v", layers)
+	}
+	if want := string(cas.Of([]byte(layers[0].ID + "+" + layers[1].Digest[7:]))); layers[1].ID != want {
+		t.Errorf("layer ID is %s instead of %s", layers[1].ID, want)
+	}
+	for _, l := range layers {
+		short := read(t, k, root, dir+"overlay/"+l.ID+"/link")
+		if e, ok := root.Lookup(dir + "overlay/l/" + short); !ok || e.Link != "../"+l.ID+"/diff" || len(short) != 26 {
+			t.Errorf("link %s of %s leads to %q", short, l.ID, e.Link)
+		}
+	}
+	if lower := read(t, k, root, dir+"overlay/"+layers[1].ID+"/lower"); lower != "l/"+read(t, k, root, dir+"overlay/"+layers[0].ID+"/link") {
+		t.Errorf("lower is %q", lower)
+	}
+	if len(i.BigDataNames) != 4 {
+		t.Errorf("big data: %q", i.BigDataNames)
+	}
+	data, ok := root.Lookup(path.Join(dir, "overlay", layers[1].ID, "diff/data"))
+	if !ok || len(data.Xattrs) != 1 || data.Xattrs[0].Name != "trusted.overlay.opaque" || string(data.Xattrs[0].Value) != "y" {
+		t.Errorf("the hiding directory is %+v", data)
+	}
+}
+
+func TestImagesAreTheSameTwiceAndOffline(t *testing.T) {
+	u := newRegistry(t)
+	k := newKit(t, t.TempDir(), "arm64", boxComponents, u)
+	first, l := mustBake(t, k)
+	again, cached, err := k.Build(t.Context(), l)
+	if err != nil || !cached {
+		t.Fatalf("built again: %v %v", cached, err)
+	}
+	offline := k
+	offline.Client = fetch.New(fetch.Config{Store: k.Store, Offline: true})
+	if err := offline.Fetch(t.Context(), l.Components); err != nil {
+		t.Errorf("nothing is missing: %v", err)
+	}
+	other := newKit(t, t.TempDir(), "arm64", boxComponents, u)
+	second, _ := mustBake(t, other)
+	merged, err := tree.Merge(again...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, b, c := treeDigest(t, first), treeDigest(t, second), treeDigest(t, merged); a != b || a != c {
+		t.Error("two bakes differ")
+	}
+	empty := newKit(t, t.TempDir(), "arm64", boxComponents, u)
+	empty.Client = offline.Client
+	var refused *fetch.OfflineError
+	if err := empty.Fetch(t.Context(), l.Components); !errors.As(err, &refused) {
+		t.Errorf("an empty store offline: %v", err)
+	}
+	if err := other.Client.All(t.Context(), l.Requests()); err != nil {
+		t.Errorf("requests of a store that has everything: %v", err)
+	}
+}
+
+func treeDigest(t testing.TB, x tree.Tree) cas.Digest {
+	t.Helper()
+	d, err := tree.Digest(x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestImageFaults(t *testing.T) {
+	for _, tt := range []struct{ image, want string }{
+		{"example.org/single:1", "it is for linux/amd64 and the profile for linux/arm64"},
+		{"example.org/tools/box:2.0", "example.org/tools/box:2.0: "},
+		{"example.org/tools/box@sha256:" + strings.Repeat("0", 64), "MANIFEST_UNKNOWN"},
+	} {
+		k := newKit(t, t.TempDir(), "arm64", "  - name: x\n    containerImages: {images: [\""+tt.image+"\"]}\n", newRegistry(t))
+		if _, _, err := bake(t, k); err == nil || !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "locking component x: resolving container image ") {
+			t.Errorf("%s: %v", tt.image, err)
+		}
+	}
+	raw, err := indexOf(t).RawManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := choose(raw, platform("riscv64", "")); err == nil || !strings.Contains(err.Error(), "it is for linux/amd64, linux/arm64") {
+		t.Errorf("an architecture that is not there: %v", err)
+	}
+}
+
+func TestHostileManifests(t *testing.T) {
+	ok := `{"mediaType":"application/vnd.oci.image.config.v1+json","size":2,"digest":"sha256:` + strings.Repeat("0", 64) + `"}`
+	for name, manifest := range map[string]string{
+		"path":    `{"schemaVersion":2,"config":{"digest":"sha256:../../etc"}}`,
+		"sha512":  `{"schemaVersion":2,"config":` + ok + `,"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","size":1,"digest":"sha512:` + strings.Repeat("0", 128) + `"}]}`,
+		"size":    `{"schemaVersion":2,"config":` + ok + `,"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar","size":-1,"digest":"sha256:` + strings.Repeat("0", 64) + `"}]}`,
+		"foreign": `{"schemaVersion":2,"config":` + ok + `,"layers":[{"mediaType":"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip","size":1,"digest":"sha256:` + strings.Repeat("0", 64) + `"}]}`,
+		"chart":   `{"schemaVersion":2,"config":` + ok + `,"layers":[{"mediaType":"application/vnd.cncf.helm.chart.content.v1.tar+gzip","size":1,"digest":"sha256:` + strings.Repeat("0", 64) + `"}]}`,
+	} {
+		if _, err := parseManifest([]byte(manifest)); err == nil {
+			t.Errorf("%s is accepted", name)
+		}
+	}
+}
+
+func TestWhiteouts(t *testing.T) {
+	for name, tt := range map[string]struct {
+		members []member
+		want    string
+	}{
+		"made again as a directory": {[]member{directory("d/"), program("d/x", "1"), program(".wh.d", "")}, "d* d/x"},
+		"made again as a file":      {[]member{program("f", "1"), program(".wh.f", "")}, "f"},
+		"removed":                   {[]member{program("a/.wh.f", "")}, "a a/f-"},
+		"aufs":                      {[]member{program("a/.wh..wh.plnk", "")}, "a"},
+		"names nothing":             {[]member{program("a/.wh.", "")}, "error"},
+		"names the parent":          {[]member{program("a/.wh...", "")}, "error"},
+	} {
+		b := tarOf(t, tt.members...)
+		in, err := tree.FromTar(cas.Of(b), bytes.NewReader(b), int64(len(b)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		entries, err := overlayForm(in)
+		if err != nil {
+			got = []string{"error"}
+		}
+		for _, e := range entries {
+			mark := ""
+			if e.Type == tree.CharDevice {
+				mark = "-"
+			}
+			if len(e.Xattrs) > 0 {
+				mark = "*"
+			}
+			if e.Path != "." {
+				got = append(got, e.Path+mark)
+			}
+		}
+		if s := strings.Join(got, " "); s != tt.want {
+			t.Errorf("%s: got %q instead of %q", name, s, tt.want)
+		}
+	}
+}
+
+func TestLocalImages(t *testing.T) {
+	dir := t.TempDir()
+	l, err := layout.Write(filepath.Join(dir, "oci"), empty.Index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.AppendIndex(indexOf(t), layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": "1.0"})); err != nil {
+		t.Fatal(err)
+	}
+	tag, err := name.NewTag("example.org/tools/box:1.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tarball.WriteToFile(filepath.Join(dir, "docker.tar"), tag, imageFor(t, "arm64")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "oci.tar"), tarOfDir(t, filepath.Join(dir, "oci")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want := ""
+	for _, source := range []string{"source: layout, path: oci", "source: archive, path: oci.tar", "source: archive, path: docker.tar"} {
+		k := newKit(t, dir, "arm64", "  - name: boxes\n    containerImages: {images: [\"example.org/tools/box:1.0\"], "+source+"}\n", nil)
+		root, lck := mustBake(t, k)
+		layers := read(t, k, root, "usr/lib/edgebake/images/boxes/overlay-layers/layers.json")
+		if want == "" {
+			want = layers
+		}
+		if layers != want {
+			t.Errorf("%s: layers differ:\n%s\n%s", source, layers, want)
+		}
+		if lck.Components[0].Images[0].TrustOnFirstUse || len(lck.Components[0].Files) != 1 {
+			t.Errorf("%s: pinned as %+v", source, lck.Components[0])
+		}
+		// A store that has nothing reads the file again.
+		fresh := newKit(t, dir, "arm64", "  - name: boxes\n    containerImages: {images: [\"example.org/tools/box:1.0\"], "+source+"}\n", nil)
+		if err := fresh.Fetch(t.Context(), lck.Components); err != nil {
+			t.Errorf("%s: %v", source, err)
+		}
+		if _, _, err := fresh.Build(t.Context(), lck); err != nil {
+			t.Errorf("%s: %v", source, err)
+		}
+	}
+	k := newKit(t, dir, "arm64", "  - name: x\n    containerImages: {images: [\"example.org/other:1\"], source: archive, path: docker.tar}\n", nil)
+	if _, _, err := bake(t, k); err == nil || !strings.Contains(err.Error(), `no such image; it has ["example.org/tools/box:1.0"]`) {
+		t.Errorf("an image that is not there: %v", err)
+	}
+}
+
+func tarOfDir(t testing.TB, dir string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := w.AddFS(os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func TestImagesForContainerd(t *testing.T) {
+	k := newKit(t, t.TempDir(), "amd64", "  - name: boxes\n    containerImages: {images: [\"example.org/tools/box:1.0\"], runtime: containerd}\n", newRegistry(t))
+	root, l := mustBake(t, k)
+	file := filepath.Join(t.TempDir(), "boxes.tar")
+	if err := os.WriteFile(file, []byte(read(t, k, root, "usr/lib/edgebake/images/boxes.tar")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	// What is written can be read as an archive again, and means the same image.
+	back := newKit(t, filepath.Dir(file), "amd64", "  - name: boxes\n    containerImages: {images: [\"example.org/tools/box:1.0\"], source: archive, path: boxes.tar}\n", nil)
+	_, again := mustBake(t, back)
+	if a, b := l.Components[0].Images[0].Manifest.SHA256, again.Components[0].Images[0].Manifest.SHA256; a != b {
+		t.Errorf("manifest is %s after the archive, %s before", b, a)
+	}
+	if e, ok := root.Lookup("etc/systemd/system/multi-user.target.wants/edgebake-images-boxes.service"); !ok || e.Link != "/usr/lib/systemd/system/edgebake-images-boxes.service" {
+		t.Errorf("the unit is enabled as %+v", e)
+	}
+}
+
+func FuzzManifest(f *testing.F) {
+	raw, err := indexOf(f).RawManifest()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(raw)
+	raw, err = imageFor(f, "arm64").RawManifest()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(raw)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if m, err := parseManifest(data); err == nil && m == nil {
+			t.Error("neither a manifest nor a fault")
+		}
+		if d, err := choose(data, platform("arm64", "")); err == nil && d.Platform == nil {
+			t.Error("a manifest without a platform is chosen")
+		}
+		_, _ = namedIn(data, "example.org/x:1") // must not panic
+	})
+}
