@@ -56,7 +56,7 @@ func (p Plan) write(ctx context.Context, f *os.File, src *tree.Reader, report pr
 	if err := f.Truncate(p.Size); err != nil {
 		return err
 	}
-	if err := p.writeTable(f); err != nil {
+	if err := p.writeOutside(ctx, f, src, report); err != nil {
 		return err
 	}
 	for _, part := range p.Partitions {
@@ -67,8 +67,23 @@ func (p Plan) write(ctx context.Context, f *os.File, src *tree.Reader, report pr
 	return nil
 }
 
+// writeOutside writes what no file system is made for: the table, or all that a base image gives.
+func (p Plan) writeOutside(ctx context.Context, f *os.File, src *tree.Reader, report progress.Reporter) error {
+	if p.kept == nil {
+		return p.writeTable(f)
+	}
+	var total int64
+	for _, r := range p.kept.regions {
+		total += r.length
+	}
+	task := report.Task("base image", total, progress.Bytes)
+	err := p.kept.write(ctx, f, src, task.Add)
+	task.Done(err)
+	return err
+}
+
 func (p Partition) write(ctx context.Context, f *os.File, src *tree.Reader, report progress.Reporter) error {
-	if p.FS == None || p.FS == "" {
+	if p.FS == None || p.FS == "" || p.kept {
 		return nil
 	}
 	task := report.Task(fmt.Sprintf("partition %d (%s)", p.Number, p.Label), contentSize(p.Tree), progress.Bytes)
@@ -76,9 +91,7 @@ func (p Partition) write(ctx context.Context, f *os.File, src *tree.Reader, repo
 	var err error
 	switch p.FS {
 	case Ext4:
-		err = ext4.Write(ctx, w, p.Tree, src, ext4.Options{
-			Size: p.Size, Label: p.Label, UUID: p.UUID, HashSeed: p.HashSeed, Time: p.Time,
-		})
+		err = ext4.Write(ctx, w, p.Tree, src, ext4Options(p))
 	case VFAT:
 		err = fat.Write(ctx, w, p.Tree, src, fatOptions(p))
 	default:
@@ -88,7 +101,17 @@ func (p Partition) write(ctx context.Context, f *os.File, src *tree.Reader, repo
 	return err
 }
 
+func ext4Options(p Partition) ext4.Options {
+	if p.ext4 != nil {
+		return *p.ext4
+	}
+	return ext4.Options{Size: p.Size, Label: p.Label, UUID: p.UUID, HashSeed: p.HashSeed, Time: p.Time}
+}
+
 func fatOptions(p Partition) fat.Options {
+	if p.fat != nil {
+		return *p.fat
+	}
 	return fat.Options{Size: p.Size, Label: p.Label, VolumeID: p.VolumeID(), ClusterSize: p.ClusterSize, Time: p.Time}
 }
 

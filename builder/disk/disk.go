@@ -20,6 +20,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/edgebake/edgebake/builder/disk/ext4"
+	"github.com/edgebake/edgebake/builder/disk/fat"
 	"github.com/edgebake/edgebake/builder/profile"
 	"github.com/edgebake/edgebake/builder/tree"
 )
@@ -57,6 +59,8 @@ type Plan struct {
 	DiskID     uint32
 	DiskGUID   [16]byte
 	Partitions []Partition
+
+	kept *kept // of Rebase: what comes from the base image
 }
 
 // Partition is one partition of a Plan with its file system.
@@ -84,7 +88,14 @@ type Partition struct {
 	// Grow says that the first boot enlarges the partition.
 	Grow bool
 	Time tree.Time
+
+	kept bool          // it is copied from the base image
+	ext4 *ext4.Options // of Rebase: as the file system before, nil for the usual ones
+	fat  *fat.Options
 }
+
+// Kept says that the partition is the base image's, byte for byte.
+func (p Partition) Kept() bool { return p.kept }
 
 // VolumeID is the serial number of a FAT.
 func (p Partition) VolumeID() uint32 { return binary.BigEndian.Uint32(p.UUID[:]) }
@@ -209,6 +220,9 @@ func cut(t tree.Tree, dir string, now tree.Time) (inside, outside tree.Tree, err
 
 // check refuses plans that can't be written.
 func (p Plan) check() error {
+	if p.kept != nil { // Rebase checked it
+		return nil
+	}
 	limit := maxGPT
 	switch {
 	case p.Table == MBR:

@@ -105,6 +105,16 @@ func (img *Image) Table() string { return img.table.kind }
 // ID returns the disk's identifier: eight digits or a GUID.
 func (img *Image) ID() string { return img.table.id }
 
+// GPT returns the table itself; ok is false when the image has another one.
+func (img *Image) GPT() (g GPT, ok bool) { return img.table.gpt, img.table.kind == "gpt" }
+
+// Warnings say what is unusual about the partition table, a sentence each: a backup that had to
+// be used, or is missing.
+func (img *Image) Warnings() []string { return append([]string(nil), img.table.warnings...) }
+
+// ReadAt reads bytes of the whole image.
+func (img *Image) ReadAt(p []byte, off int64) (int, error) { return img.r.ReadAt(p, off) }
+
 // Partitions lists the partitions by number.
 func (img *Image) Partitions() []Partition {
 	return append([]Partition(nil), img.table.partitions...)
@@ -112,6 +122,9 @@ func (img *Image) Partitions() []Partition {
 
 // Reader opens contents of the trees that Tree and Root return.
 func (img *Image) Reader() *tree.Reader { return img.reader }
+
+// Section reads one partition.
+func (img *Image) Section(p Partition) *io.SectionReader { return img.section(p) }
 
 func (img *Image) section(p Partition) *io.SectionReader {
 	return io.NewSectionReader(img.r, p.Start, p.Size)
@@ -163,6 +176,9 @@ func (img *Image) readTree(ctx context.Context, p Partition) (tree.Tree, error) 
 	switch p.FS {
 	case "ext4":
 		f, err := ext4.Open(img.section(p), p.Size)
+		if err == nil {
+			err = f.Intact()
+		}
 		if err != nil {
 			return tree.Tree{}, err
 		}

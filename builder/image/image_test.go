@@ -1,4 +1,4 @@
-package image
+package image_test
 
 import (
 	"bytes"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/edgebake/edgebake/builder/cas"
 	"github.com/edgebake/edgebake/builder/disk"
+	"github.com/edgebake/edgebake/builder/image"
 	"github.com/edgebake/edgebake/builder/profile"
 	"github.com/edgebake/edgebake/builder/progress"
 	"github.com/edgebake/edgebake/builder/tree"
@@ -56,9 +57,9 @@ func bake(t testing.TB, table string, change func(*tree.Builder)) string {
 	return out
 }
 
-func open(t *testing.T, p string) *Image {
+func open(t *testing.T, p string) *image.Image {
 	t.Helper()
-	img, err := Open(p)
+	img, err := image.Open(p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +67,7 @@ func open(t *testing.T, p string) *Image {
 	return img
 }
 
-func cat(t *testing.T, img *Image, root Root, p string) string {
+func cat(t *testing.T, img *image.Image, root image.Root, p string) string {
 	t.Helper()
 	e, err := root.Resolve(p)
 	if err != nil {
@@ -115,7 +116,7 @@ func TestRootSeesAllPartitions(t *testing.T) {
 			if e, err := all.Resolve("/bin/sh"); err != nil || e.Path != "usr/bin/sh" || e.Type != tree.File {
 				t.Errorf("a hard link resolves to %+v %v", e, err)
 			}
-			var missing *NotFoundError
+			var missing *image.NotFoundError
 			if _, err := all.Resolve("/bin/zsh"); !errors.As(err, &missing) || missing.At != "usr/bin/zsh" {
 				t.Errorf("missing file: %v", err)
 			}
@@ -153,7 +154,7 @@ func TestBareFileSystem(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, part := range map[string][]byte{"vfat": b[1<<20 : 41<<20], "ext4": b[41<<20:]} {
-		img, err := New(bytes.NewReader(part), int64(len(part)), "x")
+		img, err := image.New(bytes.NewReader(part), int64(len(part)), "x")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,16 +175,16 @@ func TestDiffNamesTheFirstDifference(t *testing.T) {
 	poke(t, raw, 300, "x")
 	tests := map[string]struct {
 		other string
-		want  Difference
+		want  image.Difference
 	}{
-		"content":   {bake(t, disk.MBR, file("usr/bin/busybox", strings.Repeat("b", 5000)+"c"+strings.Repeat("b", 3999), 0o644)), Difference{Partition: 2, Path: "usr/bin/busybox", Attribute: "content", Offset: 5000}},
-		"mode":      {bake(t, disk.MBR, file("usr/bin/busybox", strings.Repeat("b", 9000), 0o755)), Difference{Partition: 2, Path: "usr/bin/busybox", Attribute: "mode", A: "0644", B: "0755"}},
-		"added":     {bake(t, disk.MBR, file("boot/firmware/new", "", 0)), Difference{Partition: 1, Path: "new", Attribute: "exists", A: "no", B: "yes"}},
-		"boot code": {raw, Difference{Attribute: "content", Offset: 300}},
+		"content":   {bake(t, disk.MBR, file("usr/bin/busybox", strings.Repeat("b", 5000)+"c"+strings.Repeat("b", 3999), 0o644)), image.Difference{Partition: 2, Path: "usr/bin/busybox", Attribute: "content", Offset: 5000}},
+		"mode":      {bake(t, disk.MBR, file("usr/bin/busybox", strings.Repeat("b", 9000), 0o755)), image.Difference{Partition: 2, Path: "usr/bin/busybox", Attribute: "mode", A: "0644", B: "0755"}},
+		"added":     {bake(t, disk.MBR, file("boot/firmware/new", "", 0)), image.Difference{Partition: 1, Path: "new", Attribute: "exists", A: "no", B: "yes"}},
+		"boot code": {raw, image.Difference{Attribute: "content", Offset: 300}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, differ, err := Diff(context.Background(), base, tt.other)
+			got, differ, err := image.Diff(context.Background(), base, tt.other)
 			if err != nil || !differ {
 				t.Fatal(differ, err)
 			}
@@ -198,7 +199,7 @@ func TestDiffNamesTheFirstDifference(t *testing.T) {
 			}
 		})
 	}
-	if d, differ, err := Diff(context.Background(), base, bake(t, disk.MBR, nil)); differ || err != nil {
+	if d, differ, err := image.Diff(context.Background(), base, bake(t, disk.MBR, nil)); differ || err != nil {
 		t.Errorf("equal images: %v %v %v", d, differ, err)
 	}
 }
@@ -212,7 +213,7 @@ func FuzzNew(f *testing.F) {
 		f.Add(b[:34*512])
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		img, err := New(bytes.NewReader(b), int64(len(b)), cas.Digest("x"))
+		img, err := image.New(bytes.NewReader(b), int64(len(b)), cas.Digest("x"))
 		if err != nil {
 			return
 		}

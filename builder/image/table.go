@@ -22,6 +22,17 @@ type table struct {
 	kind       string // mbr, gpt or none
 	id         string
 	partitions []Partition
+	gpt        GPT
+	warnings   []string
+}
+
+// GPT is a GUID partition table as it is on the disk.
+type GPT struct {
+	// Header is its sector, Entries all entries of EntrySize bytes.
+	Header, Entries []byte
+	EntrySize       int
+	// Primary says that it is the one behind the MBR, and not the backup.
+	Primary bool
 }
 
 // readTable finds a GPT, its backup, or an MBR; none of them is the table "none".
@@ -33,17 +44,60 @@ func readTable(r io.ReaderAt, size int64) (table, error) {
 	if first[510] != 0x55 || first[511] != 0xaa {
 		return table{kind: "none"}, nil
 	}
-	if first[446+4] == 0xee {
-		t, err := readGPT(r, size, 1)
-		if err == nil {
-			return t, nil
-		}
-		if backup, again := readGPT(r, size, size/sector-1); again == nil {
-			return backup, nil
-		}
-		return table{}, err
+	if protects(first[:sector]) {
+		return findGPT(r, size, first[:sector])
 	}
 	return readMBR(first[:sector], size), nil
+}
+
+// protects says whether an MBR stands before a GPT: one of its entries has type 0xee. In a hybrid
+// MBR it need not be the first.
+func protects(b []byte) bool {
+	for i := range 4 {
+		if b[446+16*i+4] == 0xee {
+			return true
+		}
+	}
+	return false
+}
+
+// findGPT reads the primary GPT, or the backup at the end when the primary is damaged.
+func findGPT(r io.ReaderAt, size int64, mbr []byte) (table, error) {
+	t, fault := readGPT(r, size, 1)
+	last := size/sector - 1
+	if fault != nil {
+		var err error
+		if t, err = readGPT(r, size, last); err != nil {
+			return table{}, fmt.Errorf("%w (and the backup at the end: %w)", fault, err)
+		}
+		t.warnings = append(t.warnings, fmt.Sprintf("the primary partition table is damaged (%v); its backup at the end of the image is used: sgdisk -e repairs it", fault))
+	} else {
+		t.checkBackup(r, size)
+	}
+	for i := range 4 {
+		if kind := mbr[446+16*i+4]; kind != 0 && kind != 0xee {
+			t.warnings = append(t.warnings, fmt.Sprintf("the MBR is a hybrid: its entry %d has type 0x%02x; the GPT is used", i+1, kind))
+		}
+	}
+	return t, nil
+}
+
+// checkBackup looks at the backup where the primary header says it is. It is not at the end of an
+// image that was enlarged, and that is no fault.
+func (t *table) checkBackup(r io.ReaderAt, size int64) {
+	at := binary.LittleEndian.Uint64(t.gpt.Header[32:])
+	last := uint64(size/sector - 1)
+	if at > last {
+		t.warnings = append(t.warnings, fmt.Sprintf("the backup of the partition table should be in sector %d and the image has %d: is it cut off?", at, last+1))
+		return
+	}
+	if _, err := readGPT(r, size, int64(at)); err != nil {
+		t.warnings = append(t.warnings, fmt.Sprintf("the backup of the partition table is damaged: %v", err))
+		return
+	}
+	if at != last {
+		t.warnings = append(t.warnings, fmt.Sprintf("the backup of the partition table is in sector %d and not in the last one, %d: the image was enlarged", at, last))
+	}
 }
 
 // readMBR takes an MBR only for one when all of its entries make sense: a FAT's boot sector has
@@ -110,7 +164,9 @@ func readGPT(r io.ReaderAt, size, lba int64) (table, error) {
 	if got, want := crc32.ChecksumIEEE(entries), le.Uint32(h[88:]); got != want {
 		return table{}, fmt.Errorf("reading GPT entries: their checksum is %08x and the header says %08x", got, want)
 	}
-	return gptPartitions(table{kind: "gpt", id: guid(h[56:72])}, entries, each, size)
+	le.PutUint32(h[16:], want)
+	t := table{kind: "gpt", id: guid(h[56:72]), gpt: GPT{Header: h, Entries: entries, EntrySize: int(each), Primary: lba == 1}}
+	return gptPartitions(t, entries, each, size)
 }
 
 func gptPartitions(t table, entries []byte, each, size int64) (table, error) {

@@ -54,6 +54,22 @@ type Options struct {
 	JournalSize     int64     // bytes; 0: mke2fs's rule for Size; negative: no journal
 	ReservedPercent float64   // blocks kept for root; 0: 5, as mke2fs; negative: none
 	MaxResize       int64     // bytes up to which descriptors are reserved; 0: 1024 times Size
+	InodesPerGroup  int       // 0: from BytesPerInode; otherwise rounded up to whole blocks
+	Super           *Super    // nil: mke2fs's settings
+}
+
+// Super holds the settings of a superblock that a file system keeps when it is written anew: those
+// that people make with tune2fs. Field names are of the page "super".
+type Super struct {
+	MountOptions  uint32 // s_default_mount_opts
+	Errors        uint16 // s_errors
+	MaxMounts     uint16 // s_max_mnt_count
+	CheckInterval uint32 // s_checkinterval
+	MountText     string // s_mount_opts, at most 63 bytes
+}
+
+func defaultSuper() *Super {
+	return &Super{MountOptions: 0xC, Errors: 1, MaxMounts: 0xFFFF} // user_xattr and acl; continue; no limit
 }
 
 // TooSmallError says that a tree does not fit. Need is what MinSize returns.

@@ -61,6 +61,9 @@ func (g *geometry) size(o Options) {
 		perInode = defaultPerInode
 	}
 	inodes := ceilDiv(g.blocks*blockSize/perInode, int64(g.groups))
+	if o.InodesPerGroup > 0 {
+		inodes = int64(o.InodesPerGroup)
+	}
 	inodes = ceilDiv(max(inodes, inodesPerBlock), inodesPerBlock) * inodesPerBlock
 	g.inodesGroup = int(min(inodes, maxInodesGroup))
 	g.tableBlocks = int64(g.inodesGroup / inodesPerBlock)

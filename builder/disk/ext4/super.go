@@ -23,22 +23,20 @@ func (w *writer) superblock(group int) []byte {
 		le.PutUint32(b[at.lo:], uint32(o.Time.Sec))
 		b[at.hi] = byte(o.Time.Sec >> 32)
 	}
-	le.PutUint16(b[0x36:], 0xFFFF) // no limit of mounts
 	le.PutUint16(b[0x38:], superMagic)
 	le.PutUint16(b[0x3A:], 1) // clean
-	le.PutUint16(b[0x3C:], 1) // on errors: continue
 	le.PutUint32(b[0x4C:], 1) // dynamic revision
 	le.PutUint32(b[0x54:], firstIno)
 	le.PutUint16(b[0x58:], inodeSize)
 	le.PutUint16(b[0x5A:], uint16(group))
 	w.putFeatures(b)
+	o.Super.put(b)
 	copy(b[0x68:], o.UUID[:])
 	copy(b[0x78:], o.Label)
 	le.PutUint16(b[0xCE:], uint16(g.reservedDescs))
 	copy(b[0xEC:], o.HashSeed[:])
 	b[0xFC] = hashHalfMD4
 	le.PutUint16(b[0xFE:], descSize)
-	le.PutUint32(b[0x100:], 0xC) // default mount options user_xattr and acl
 	le.PutUint16(b[0x15C:], extraISize)
 	le.PutUint16(b[0x15E:], extraISize)
 	le.PutUint32(b[0x160:], 1) // hashes of signed characters
@@ -49,6 +47,18 @@ func (w *writer) superblock(group int) []byte {
 		le.PutUint32(b[0x3FC:], w.sum.update(^uint32(0), b[:0x3FC]))
 	}
 	return b
+}
+
+func (s *Super) put(b []byte) {
+	le := binary.LittleEndian
+	if s == nil {
+		s = defaultSuper()
+	}
+	le.PutUint16(b[0x36:], s.MaxMounts)
+	le.PutUint16(b[0x3C:], s.Errors)
+	le.PutUint32(b[0x44:], s.CheckInterval)
+	le.PutUint32(b[0x100:], s.MountOptions)
+	copy(b[0x200:0x23F], s.MountText)
 }
 
 func (w *writer) putFeatures(b []byte) {

@@ -39,6 +39,10 @@ type Options struct {
 	ClusterSize int
 	// Time of the volume label's entry and of the root directory.
 	Time tree.Time
+	// Reserved are the sectors before the first FAT of a volume that this one replaces: boot code,
+	// OEM name, serial number, geometry and the number of FATs stay as they are there; only
+	// what depends on size and contents is changed. VolumeID and ClusterSize are then not used.
+	Reserved []byte
 }
 
 // TooSmallError says that a tree does not fit into a volume.
@@ -53,7 +57,7 @@ func (e *TooSmallError) Error() string {
 
 const (
 	sectorSize   = 512
-	numFATs      = 2
+	usualFATs    = 2
 	entrySize    = 32
 	minRootSlots = 512 // entries of a FAT16 root directory, unless it needs more
 
@@ -76,6 +80,7 @@ type geometry struct {
 	sectors       int64
 	perCluster    int64
 	reserved      int64
+	fats          int64
 	fatSectors    int64
 	rootSectors   int64 // FAT16 only
 	clusters      int64
@@ -83,7 +88,7 @@ type geometry struct {
 }
 
 func (g geometry) clusterSize() int64 { return g.perCluster * sectorSize }
-func (g geometry) rootStart() int64   { return g.reserved + numFATs*g.fatSectors }
+func (g geometry) rootStart() int64   { return g.reserved + g.fats*g.fatSectors }
 func (g geometry) dataStart() int64   { return g.rootStart() + g.rootSectors }
 
 // offset returns the byte at which cluster n begins; the first one is number 2.
@@ -93,6 +98,10 @@ func (g geometry) offset(n int64) int64 {
 
 func (o Options) clusterSize() (int64, error) {
 	c := int64(o.ClusterSize)
+	if o.Reserved != nil {
+		b, err := readBPB(o.Reserved)
+		return b.perCluster * sectorSize, err
+	}
 	switch {
 	case c == 0 && o.Size <= smallVolume:
 		return sectorSize, nil
@@ -116,10 +125,13 @@ func (o Options) layout(rootSlots int64) (geometry, error) {
 	if err != nil {
 		return geometry{}, err
 	}
+	if o.Reserved != nil {
+		return o.layoutAgain(rootSlots)
+	}
 	if o.Size/sectorSize > 1<<32-1 {
 		return geometry{}, fmt.Errorf("laying out FAT %q: %d bytes are more than 2 TiB", o.Label, o.Size)
 	}
-	g := geometry{bits: 32, sectors: o.Size / sectorSize, perCluster: size / sectorSize, reserved: reserved32}
+	g := geometry{bits: 32, sectors: o.Size / sectorSize, perCluster: size / sectorSize, reserved: reserved32, fats: usualFATs}
 	g.fit()
 	if g.clusters > maxClusters32 {
 		return g, fmt.Errorf("laying out FAT %q: %d clusters are too many: use larger clusters than %d bytes", o.Label, g.clusters, size)
@@ -147,7 +159,7 @@ func (o Options) layout(rootSlots int64) (geometry, error) {
 func (g *geometry) fit() {
 	entry := int64(g.bits) / 8
 	space := max(0, g.sectors-g.reserved-g.rootSectors)
-	g.fatSectors = max(1, space*entry/(g.perCluster*sectorSize+numFATs*entry)-1)
+	g.fatSectors = max(1, space*entry/(g.perCluster*sectorSize+g.fats*entry)-1)
 	for {
 		g.clusters = max(0, (g.sectors-g.dataStart())/g.perCluster)
 		if ceil((g.clusters+2)*entry, sectorSize) <= g.fatSectors {

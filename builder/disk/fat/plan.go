@@ -118,7 +118,7 @@ func (p *plan) clusters(bits int) int64 {
 // place gives each item its clusters, one after the other.
 func (p *plan) place(g geometry) error {
 	if need := p.clusters(g.bits); need > g.clusters {
-		return &TooSmallError{Label: p.label, Need: p.minSize(g.clusterSize()), Have: g.sectors * sectorSize}
+		return &TooSmallError{Label: p.label, Need: p.need(g), Have: g.sectors * sectorSize}
 	}
 	next := int64(2)
 	if g.bits == 16 {
@@ -134,13 +134,19 @@ func (p *plan) place(g geometry) error {
 	return nil
 }
 
+// need is how large a volume of this kind has to be.
+func (p *plan) need(g geometry) int64 {
+	have := g.sectors * sectorSize
+	return max(p.minSize(g.clusterSize()), have+(p.clusters(g.bits)-g.clusters)*g.clusterSize())
+}
+
 // minSize returns the smallest volume with these clusters.
 func (p *plan) minSize(clusterSize int64) int64 {
-	g := geometry{bits: 16, reserved: reserved16, perCluster: clusterSize / sectorSize}
+	g := geometry{bits: 16, reserved: reserved16, fats: usualFATs, perCluster: clusterSize / sectorSize}
 	g.rootSectors = roundUp(max(p.root.slots, minRootSlots)*entrySize, sectorSize) / sectorSize
 	g.clusters = max(p.clusters(16), minClusters16)
 	if g.clusters >= minClusters32-1 {
-		g = geometry{bits: 32, reserved: reserved32, perCluster: clusterSize / sectorSize}
+		g = geometry{bits: 32, reserved: reserved32, fats: usualFATs, perCluster: clusterSize / sectorSize}
 		g.clusters = max(p.clusters(32), minClusters32)
 	}
 	g.fatSectors = ceil((g.clusters+2)*int64(g.bits)/8, sectorSize)

@@ -78,9 +78,9 @@ func (v *volume) bootSector() []byte {
 	le.PutUint16(b[11:], sectorSize)
 	b[13] = byte(g.perCluster)
 	le.PutUint16(b[14:], uint16(g.reserved))
-	b[16] = numFATs
+	b[16] = byte(g.fats)
 	le.PutUint16(b[17:], uint16(g.rootSlotCount))
-	b[21] = 0xf8 // fixed disk
+	b[21] = fixedDisk
 	le.PutUint16(b[24:], 32)
 	le.PutUint16(b[26:], 16)
 	if g.bits == 16 && g.sectors < 1<<16 {
@@ -120,6 +120,9 @@ func (v *volume) infoSector() []byte {
 }
 
 func (v *volume) writeBoot() error {
+	if v.o.Reserved != nil {
+		return v.writeReserved()
+	}
 	boot := v.bootSector()
 	if _, err := v.w.WriteAt(boot, 0); err != nil || v.g.bits == 16 {
 		return err
@@ -132,12 +135,21 @@ func (v *volume) writeBoot() error {
 	return err
 }
 
-// writeFATs writes both copies: every allocation is one run of clusters in ascending order.
+const fixedDisk = 0xf8
+
+func (v *volume) media() byte {
+	if v.o.Reserved != nil {
+		return v.o.Reserved[21]
+	}
+	return fixedDisk
+}
+
+// writeFATs writes all copies: every allocation is one run of clusters in ascending order.
 func (v *volume) writeFATs() error {
-	for i := range int64(numFATs) {
+	for i := range v.g.fats {
 		at := (v.g.reserved + i*v.g.fatSectors) * sectorSize
 		buf := bufio.NewWriterSize(io.NewOffsetWriter(v.w, at), 64<<10)
-		v.fatEntry(buf, 0x0ffffff8)
+		v.fatEntry(buf, 0x0fffff00|uint32(v.media()))
 		v.fatEntry(buf, 0x0fffffff)
 		for _, list := range [][]*item{v.p.dirs, v.p.files} {
 			for _, it := range list {
