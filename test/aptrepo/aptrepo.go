@@ -34,6 +34,7 @@ type Deb struct {
 	PreDepends, Depends, Recommends          string
 	Provides, Conflicts, Breaks, Replaces    string
 	Files                                    map[string]string // path without leading "/" to content
+	Programs                                 map[string]string // the same, executable
 	Scripts                                  map[string]string // control files: postinst, conffiles
 }
 
@@ -156,11 +157,16 @@ func (d Deb) Build(t testing.TB) []byte {
 	t.Helper()
 	control := map[string]string{"control": d.control()}
 	maps.Copy(control, d.Scripts)
+	files := maps.Clone(d.Programs)
+	if files == nil {
+		files = map[string]string{}
+	}
+	maps.Copy(files, d.Files)
 	out := []byte("!<arch>\n")
 	for _, m := range []struct {
 		name string
 		data []byte
-	}{{"debian-binary", []byte("2.0\n")}, {"control.tar.gz", compress(t, tarOf(t, control, 0o755))}, {"data.tar.gz", compress(t, tarOf(t, d.Files, 0o644))}} {
+	}{{"debian-binary", []byte("2.0\n")}, {"control.tar.gz", compress(t, tarOf(t, control, control))}, {"data.tar.gz", compress(t, tarOf(t, files, d.Programs))}} {
 		out = fmt.Appendf(out, "%-16s%-12d%-6d%-6d%-8s%-10d`\n%s", m.name, date.Unix(), 0, 0, "100644", len(m.data), m.data)
 		if len(m.data)%2 == 1 {
 			out = append(out, '\n')
@@ -170,7 +176,7 @@ func (d Deb) Build(t testing.TB) []byte {
 }
 
 // tarOf has the directories before the files, as dpkg-deb writes them.
-func tarOf(t testing.TB, files map[string]string, mode int64) []byte {
+func tarOf(t testing.TB, files, executable map[string]string) []byte {
 	t.Helper()
 	names := map[string]bool{"./": true}
 	for name := range files {
@@ -183,6 +189,10 @@ func tarOf(t testing.TB, files map[string]string, mode int64) []byte {
 	w := tar.NewWriter(&b)
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		text := files[strings.TrimPrefix(name, "./")]
+		mode := int64(0o644)
+		if _, ok := executable[strings.TrimPrefix(name, "./")]; ok {
+			mode = 0o755
+		}
 		h := &tar.Header{Name: name, Mode: mode, ModTime: date, Typeflag: tar.TypeReg, Size: int64(len(text)), Uname: "root", Gname: "root"}
 		if names[name] {
 			h.Typeflag, h.Mode, h.Size = tar.TypeDir, 0o755, 0

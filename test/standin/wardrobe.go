@@ -144,3 +144,5 @@ func gzipped(data []byte) ([]byte, error) {
 	err := z.Close()
 	return b.Bytes(), err
 }
+
+func sortedNames[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
