@@ -67,37 +67,43 @@ func Build(ctx context.Context, c Config) (Result, error) {
 	if err := stage(c, "fetch", func() (progress.Outcome, error) { return c.fetch(ctx) }); err != nil {
 		return Result{}, err
 	}
-	// 3. The packages, unpacked in process.
+	// 3. The published image that it starts from, if any, decoded.
+	base, err := stageIf(c.Lock.Base != nil, c, "base", func() (*base, progress.Outcome, error) { return c.base(ctx) })
+	if err != nil {
+		return Result{}, err
+	}
+	defer base.close()
+	// 4. The packages, unpacked in process.
 	packages, err := stageValue(c, "unpack", func() (packages, progress.Outcome, error) { return c.unpack(ctx, src) })
 	if err != nil {
 		return Result{}, err
 	}
-	// 4. Their own scripts, run in the guest.
-	configured, err := stageValue(c, "configure", func() (configured, progress.Outcome, error) { return c.configure(ctx, packages, src) })
+	// 5. Their own scripts, run in the guest.
+	configured, err := stageValue(c, "configure", func() (configured, progress.Outcome, error) { return c.configure(ctx, base, packages, src) })
 	if err != nil {
 		return Result{}, err
 	}
-	// 5. What is not a package.
+	// 6. What is not a package.
 	components, err := stageValue(c, "components", func() ([]tree.Layer, progress.Outcome, error) { return c.components(ctx) })
 	if err != nil {
 		return Result{}, err
 	}
-	// 6. One root file system: packages, components, overlays, settings.
+	// 7. One root file system: packages, components, overlays, settings.
 	root, err := stageValue(c, "merge", func() (tree.Tree, progress.Outcome, error) { return c.merge(configured.root, components, src) })
 	if err != nil {
 		return Result{}, err
 	}
-	// 7. The files that start it.
-	bootable, err := stageValue(c, "boot files", func() (tree.Tree, progress.Outcome, error) { return c.bootFiles(root, configured, src) })
+	// 8. The files that start it.
+	bootable, err := stageValue(c, "boot files", func() (tree.Tree, progress.Outcome, error) { return c.bootFiles(base, root, configured, src) })
 	if err != nil {
 		return Result{}, err
 	}
-	// 8. Partitions and file systems.
-	disk, err := stageValue(c, "disk", func() (assembled, progress.Outcome, error) { return c.assemble(ctx, bootable, src) })
+	// 9. Partitions and file systems.
+	disk, err := stageValue(c, "disk", func() (assembled, progress.Outcome, error) { return c.assemble(ctx, base, bootable, src) })
 	if err != nil {
 		return Result{}, err
 	}
-	// 9. What leaves: manifest and sums beside the image.
+	// 10. What leaves: manifest and sums beside the image.
 	manifest, err := stageValue(c, "artifacts", func() (artifact.Manifest, progress.Outcome, error) { return c.artifacts(ctx, disk, src) })
 	if err != nil {
 		return Result{}, err
@@ -135,4 +141,12 @@ func stageValue[T any](c Config, name string, run func() (T, progress.Outcome, e
 	outcome.Err = err
 	done(outcome)
 	return value, err
+}
+
+// stageIf is a step that not every image has.
+func stageIf[T any](needed bool, c Config, name string, run func() (T, progress.Outcome, error)) (value T, err error) {
+	if !needed {
+		return value, nil
+	}
+	return stageValue(c, name, run)
 }

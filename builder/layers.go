@@ -43,8 +43,11 @@ func (c Config) merge(root tree.Tree, components []tree.Layer, src *tree.Reader)
 
 // bootFiles adds the initrd and what the loader needs. What the packages' own hooks wrote to the
 // boot partition is replaced: they run where no board is.
-func (c Config) bootFiles(root tree.Tree, conf configured, src *tree.Reader) (tree.Tree, progress.Outcome, error) {
+func (c Config) bootFiles(b *base, root tree.Tree, conf configured, src *tree.Reader) (tree.Tree, progress.Outcome, error) {
 	p := c.Profile.Profile
+	if b != nil {
+		return c.editBoot(b, root, src)
+	}
 	if p.Boot.Loader == "none" {
 		return root, progress.Outcome{Note: "no loader"}, nil
 	}
@@ -157,7 +160,7 @@ func graft(root, files tree.Tree, over []tree.Entry, mount string, epoch tree.Ti
 	return tree.Merge(tree.Layer{Name: "root", Tree: below}, layer)
 }
 
-func (c Config) assemble(ctx context.Context, root tree.Tree, src *tree.Reader) (assembled, progress.Outcome, error) {
+func (c Config) assemble(ctx context.Context, b *base, root tree.Tree, src *tree.Reader) (assembled, progress.Outcome, error) {
 	id, err := c.Lock.Digest()
 	if err != nil {
 		return assembled{}, progress.Outcome{}, err
@@ -166,7 +169,7 @@ func (c Config) assemble(ctx context.Context, root tree.Tree, src *tree.Reader) 
 	if _, err := hex.Decode(seed[:], []byte(id)); err != nil {
 		return assembled{}, progress.Outcome{}, err
 	}
-	plan, err := disk.NewPlan(c.Profile.Profile.Disk, root, seed, c.Lock.Epoch)
+	plan, err := c.plan(ctx, b, root, seed)
 	if err != nil {
 		return assembled{}, progress.Outcome{}, err
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/edgebake/edgebake/builder/guest"
 	"github.com/edgebake/edgebake/builder/lock"
 	"github.com/edgebake/edgebake/builder/progress"
-	"github.com/edgebake/edgebake/builder/system"
 	"github.com/edgebake/edgebake/builder/tree"
 )
 
@@ -26,6 +25,9 @@ const (
 
 // packages are all packages of the lock, unpacked.
 type packages struct {
+	// extracted are the packages themselves; installation is a file system made of them alone,
+	// which a base image has no use for.
+	extracted    []deb.Extracted
 	installation deb.Installation
 	// guest has the packages that only the guest needs.
 	guest tree.Tree
@@ -61,16 +63,16 @@ func (c Config) unpack(ctx context.Context, src *tree.Reader) (packages, progres
 		return packages{}, progress.Outcome{}, err
 	}
 	epoch := tree.Time{Sec: c.Lock.Epoch}
-	in, err := deb.Install(all, src, c.Lock.Arch, epoch)
-	if err != nil {
-		return packages{}, progress.Outcome{}, err
-	}
 	guestTree, err := deb.Install(tools, src, c.Lock.Arch, epoch)
 	if err != nil {
 		return packages{}, progress.Outcome{}, err
 	}
-	note := fmt.Sprintf("%d packages, %d files", len(all), in.Tree.Len())
-	return packages{installation: in, guest: guestTree.Tree}, progress.Outcome{Note: note}, nil
+	out := packages{extracted: all, guest: guestTree.Tree}
+	if c.Lock.Base != nil { // its own dpkg unpacks them, in the guest
+		return out, progress.Outcome{Note: fmt.Sprintf("%d packages", len(all))}, nil
+	}
+	out.installation, err = deb.Install(all, src, c.Lock.Arch, epoch)
+	return out, progress.Outcome{Note: fmt.Sprintf("%d packages, %d files", len(all), out.installation.Tree.Len())}, err
 }
 
 func (c Config) extract(ctx context.Context, list []lock.Package) ([]deb.Extracted, error) {
@@ -85,7 +87,7 @@ func (c Config) extract(ctx context.Context, list []lock.Package) ([]deb.Extract
 }
 
 // configure runs the packages' scripts, once for each set of packages.
-func (c Config) configure(ctx context.Context, p packages, src *tree.Reader) (configured, progress.Outcome, error) {
+func (c Config) configure(ctx context.Context, b *base, p packages, src *tree.Reader) (configured, progress.Outcome, error) {
 	key, err := c.configureKey()
 	if err != nil {
 		return configured{}, progress.Outcome{}, err
@@ -96,6 +98,11 @@ func (c Config) configure(ctx context.Context, p packages, src *tree.Reader) (co
 	}
 	defer unlock()
 	out := configured{tools: p.guest}
+	w, needed, err := c.work(b, p, src)
+	if err != nil || !needed {
+		out.root = w.before
+		return out, progress.Outcome{Note: "nothing to install", Cached: true}, err
+	}
 	if root, ok := tree.Saved(c.Store, key); ok {
 		out.root = root
 		if log, ok, err := c.Store.Result(consoleKey(key)); err == nil && ok {
@@ -103,7 +110,7 @@ func (c Config) configure(ctx context.Context, p packages, src *tree.Reader) (co
 		}
 		return out, progress.Outcome{Cached: true}, nil
 	}
-	if out.root, out.console, out.guest, err = c.runGuest(ctx, p, src); err != nil {
+	if out.root, out.console, out.guest, err = c.runGuest(ctx, w, src); err != nil {
 		return configured{}, progress.Outcome{}, err
 	}
 	if err := tree.Save(c.Store, key, out.root); err != nil {
@@ -132,23 +139,26 @@ func (c Config) configureKey() (cas.Digest, error) {
 	for _, p := range append(append([]lock.Package{}, c.Lock.Packages...), c.Lock.Guest...) {
 		pins = append(pins, pin{p.Name, p.Version, p.Arch, p.SHA256})
 	}
-	b, err := json.Marshal([]any{configureVersion, guest.Version, c.Lock.Arch, c.Lock.Epoch, pins})
+	parts := []any{configureVersion, guest.Version, c.Lock.Arch, c.Lock.Epoch, pins}
+	if c.Lock.Base != nil {
+		parts = append(parts, c.Lock.Base.Raw)
+	}
+	b, err := json.Marshal(parts)
 	return cas.Of(b), err
 }
 
 func consoleKey(key cas.Digest) cas.Digest { return cas.Of([]byte("console\n" + string(key))) }
 
-// runGuest writes the unpacked packages to a scratch disk, lets the guest configure them, and
-// keeps what changed.
-func (c Config) runGuest(ctx context.Context, p packages, src *tree.Reader) (root tree.Tree, console cas.Digest, result guest.Result, err error) {
+// runGuest writes the file system to a scratch disk, lets the guest work in it, and keeps what
+// changed.
+func (c Config) runGuest(ctx context.Context, w work, src *tree.Reader) (root tree.Tree, console cas.Digest, result guest.Result, err error) {
 	dir, release, err := c.Store.TempDir("guest")
 	if err != nil {
 		return tree.Tree{}, "", guest.Result{}, err
 	}
 	defer release()
-	before := p.installation.Tree
 	scratch := filepath.Join(dir, "scratch.img")
-	if err := c.writeScratch(ctx, scratch, before, src); err != nil {
+	if err := c.writeScratch(ctx, scratch, w.before, src); err != nil {
 		return tree.Tree{}, "", guest.Result{}, fmt.Errorf("writing the guest's scratch disk: %w", err)
 	}
 	log, err := c.Store.Create()
@@ -156,14 +166,14 @@ func (c Config) runGuest(ctx context.Context, p packages, src *tree.Reader) (roo
 		return tree.Tree{}, "", guest.Result{}, err
 	}
 	defer log.Abort() // does nothing after Commit
-	result, err = c.runScripts(ctx, dir, scratch, p, src, log)
+	result, err = c.runScripts(ctx, dir, scratch, w, log)
 	if err != nil {
 		return tree.Tree{}, "", guest.Result{}, c.keepLog(log, err)
 	}
 	if console, err = log.Commit(); err != nil {
 		return tree.Tree{}, "", guest.Result{}, err
 	}
-	root, err = c.readScratch(ctx, scratch, before, src)
+	root, err = c.readScratch(ctx, scratch, w, src)
 	return root, console, result, err
 }
 
@@ -189,7 +199,7 @@ func (c Config) writeScratch(ctx context.Context, path string, t tree.Tree, src 
 }
 
 // readScratch reads the configured file system and moves what the scripts changed into the store.
-func (c Config) readScratch(ctx context.Context, path string, before tree.Tree, src *tree.Reader) (tree.Tree, error) {
+func (c Config) readScratch(ctx context.Context, path string, w work, src *tree.Reader) (tree.Tree, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return tree.Tree{}, err
@@ -209,14 +219,14 @@ func (c Config) readScratch(ctx context.Context, path string, before tree.Tree, 
 	if err != nil {
 		return tree.Tree{}, fmt.Errorf("reading the guest's scratch disk: %w", err)
 	}
-	if after, err = system.Normalise(ctx, after, src, c.Lock.Epoch); err != nil {
+	if after, err = w.normalise(ctx, after); err != nil {
 		return tree.Tree{}, err
 	}
-	layers, err := tree.Diff(ctx, src, before, after)
+	layers, err := tree.Diff(ctx, src, w.before, after)
 	if err != nil {
 		return tree.Tree{}, fmt.Errorf("comparing the guest's scratch disk with what went in: %w", err)
 	}
-	all := []tree.Layer{{Name: "packages", Tree: before}}
+	all := []tree.Layer{{Name: "packages", Tree: w.before}}
 	for _, l := range layers {
 		if l.Tree, err = c.pack(ctx, l.Tree, scratch, src); err != nil {
 			return tree.Tree{}, err

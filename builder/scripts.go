@@ -14,23 +14,52 @@ import (
 	"github.com/edgebake/edgebake/builder/deb"
 	"github.com/edgebake/edgebake/builder/guest"
 	"github.com/edgebake/edgebake/builder/guest/initramfs"
+	"github.com/edgebake/edgebake/builder/system"
 	"github.com/edgebake/edgebake/builder/tree"
 )
 
+// work is what the guest has to do.
+type work struct {
+	// before is what the scratch disk holds at first.
+	before tree.Tree
+	// payload is where the guest's kernel and busybox come from.
+	payload initramfs.Source
+	// job says what to run, without the kernel and the disk.
+	job guest.Job
+	// normalise takes out of the file system what must not differ or leak.
+	normalise func(ctx context.Context, after tree.Tree) (tree.Tree, error)
+}
+
+// work describes the guest's job; needed is false when there is nothing to do.
+func (c Config) work(b *base, p packages, src *tree.Reader) (w work, needed bool, err error) {
+	if b != nil {
+		return c.workOnBase(b, p, src)
+	}
+	w.before = p.installation.Tree
+	w.payload, err = payload(c.Lock.Arch, src, p.guest, w.before)
+	w.job.Preinst = preinsts(p.installation.Preinsts)
+	w.normalise = func(ctx context.Context, after tree.Tree) (tree.Tree, error) {
+		return system.Normalise(ctx, after, src, c.Lock.Epoch)
+	}
+	return w, true, err
+}
+
+// payload is where the guest's kernel and busybox are: in the tools, or else in the system itself.
+func payload(arch string, src *tree.Reader, tools, root tree.Tree) (initramfs.Source, error) {
+	all, err := tree.Merge(tree.Layer{Name: "tools", Tree: tools}, tree.Layer{Name: "root", Tree: root})
+	return initramfs.Source{Arch: arch, Tree: all, Reader: src}, err
+}
+
 // runScripts boots the guest on the scratch disk; the result says where its time went.
-func (c Config) runScripts(ctx context.Context, dir, scratch string, p packages, src *tree.Reader, log io.Writer) (guest.Result, error) {
-	all, err := tree.Merge(tree.Layer{Name: "tools", Tree: p.guest}, tree.Layer{Name: "packages", Tree: p.installation.Tree})
+func (c Config) runScripts(ctx context.Context, dir, scratch string, w work, log io.Writer) (guest.Result, error) {
+	kernel, initrd, err := guest.Payload(ctx, w.payload)
 	if err != nil {
 		return guest.Result{}, err
 	}
-	kernel, initrd, err := guest.Payload(ctx, initramfs.Source{Arch: c.Lock.Arch, Tree: all, Reader: src})
-	if err != nil {
-		return guest.Result{}, err
-	}
-	return guest.Configure(ctx, guest.Job{
-		Arch: c.Lock.Arch, Kernel: kernel, Initrd: initrd, Scratch: scratch, Epoch: c.Lock.Epoch,
-		Preinst: preinsts(p.installation.Preinsts), TempDir: dir, Report: c.Report, Log: log,
-	})
+	job := w.job
+	job.Arch, job.Kernel, job.Initrd, job.Scratch, job.Epoch = c.Lock.Arch, kernel, initrd, scratch, c.Lock.Epoch
+	job.TempDir, job.Report, job.Log = dir, c.Report, log
+	return guest.Configure(ctx, job)
 }
 
 func preinsts(list []deb.Preinst) []guest.Script {

@@ -1,0 +1,133 @@
+package builder
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/edgebake/edgebake/builder/boot"
+	"github.com/edgebake/edgebake/builder/cas"
+	"github.com/edgebake/edgebake/builder/guest/initramfs"
+	"github.com/edgebake/edgebake/builder/image"
+	"github.com/edgebake/edgebake/builder/image/decode"
+	"github.com/edgebake/edgebake/builder/progress"
+	"github.com/edgebake/edgebake/builder/system"
+	"github.com/edgebake/edgebake/builder/tree"
+)
+
+// base is the published image that an image starts from, decoded.
+type base struct {
+	img  *image.Image
+	raw  cas.Digest
+	root image.Root
+	blob *cas.Blob
+}
+
+func (b *base) close() {
+	if b != nil {
+		b.img.Close()
+		b.blob.Close()
+	}
+}
+
+// base decodes the lock's base image, once, and opens it.
+func (c Config) base(ctx context.Context) (*base, progress.Outcome, error) {
+	pin := c.Lock.Base
+	raw, err := decode.Decode(ctx, c.Store, pin.SHA256, decode.Options{Workers: c.Jobs, Report: c.Report})
+	if err != nil {
+		return nil, progress.Outcome{}, fmt.Errorf("reading base image: %w", err)
+	}
+	if raw.Digest != pin.Raw {
+		return nil, progress.Outcome{}, fmt.Errorf("reading base image: its SHA-256 is %s, decoded, and the lock says %s; lock again", raw.Digest, pin.Raw)
+	}
+	b, err := openBase(ctx, c.Store, raw.Digest)
+	if err != nil {
+		return nil, progress.Outcome{}, err
+	}
+	return b, progress.Outcome{Note: fmt.Sprintf("%d files", b.root.Tree.Len()), Cached: raw.Cached}, nil
+}
+
+func openBase(ctx context.Context, store *cas.Store, raw cas.Digest) (*base, error) {
+	blob, err := store.Open(raw)
+	if err != nil {
+		return nil, fmt.Errorf("opening base image: %w", err)
+	}
+	b := &base{raw: raw, blob: blob}
+	if b.img, err = image.New(blob, blob.Size(), raw); err != nil {
+		blob.Close()
+		return nil, fmt.Errorf("opening base image: %w", err)
+	}
+	if b.root, err = b.img.Root(ctx); err != nil {
+		b.close()
+		return nil, fmt.Errorf("opening base image: %w", err)
+	}
+	return b, nil
+}
+
+const statusFile = "var/lib/dpkg/status"
+
+// maxStatus is far above the largest dpkg database: a desktop's has 8 MiB.
+const maxStatus = 256 << 20
+
+// status is the content of the base's dpkg database.
+func (b *base) status() (string, error) {
+	e, ok := b.root.Tree.Lookup(statusFile)
+	if !ok {
+		return "", fmt.Errorf("reading packages of the base image: it has no /%s; only Debian and its descendants are supported", statusFile)
+	}
+	r, err := b.img.Reader().Open(e.Content)
+	if err != nil {
+		return "", fmt.Errorf("reading packages of the base image: %w", err)
+	}
+	text, err := io.ReadAll(io.LimitReader(r, maxStatus))
+	return string(text), err
+}
+
+// needsRepair reports whether dpkg was interrupted in the base: a package is not in the state that
+// it should be in.
+func needsRepair(status string) bool {
+	for line := range strings.Lines(status) {
+		state, ok := strings.CutPrefix(line, "Status: ")
+		if !ok {
+			continue
+		}
+		fields := strings.Fields(state)
+		if len(fields) == 3 && fields[2] != "installed" && fields[2] != "config-files" && fields[2] != "not-installed" {
+			return true
+		}
+	}
+	return false
+}
+
+// kernelSource is where the guest's kernel comes from: the tools when the lock pins one, otherwise
+// the base's newest.
+func kernelSource(arch string, src *tree.Reader, tools, root tree.Tree) (initramfs.Source, error) {
+	if len(boot.Kernels(tools)) > 0 {
+		return initramfs.Source{Arch: arch, Tree: tools, Reader: src}, nil
+	}
+	versions := boot.Kernels(root)
+	if len(versions) == 0 {
+		return initramfs.Source{}, fmt.Errorf("finding a kernel for the guest: the base image has none in /boot; name one in boot.guestKernel")
+	}
+	s, err := payload(arch, src, tools, root)
+	s.Version = versions[0]
+	return s, err
+}
+
+// workOnBase lets the base's own dpkg install the packages.
+func (c Config) workOnBase(b *base, p packages, src *tree.Reader) (w work, needed bool, err error) {
+	w.before = b.root.Tree
+	status, err := b.status()
+	if err != nil || len(p.extracted) == 0 && !needsRepair(status) {
+		return w, false, err
+	}
+	if w.payload, err = kernelSource(c.Lock.Arch, src, p.guest, w.before); err != nil {
+		return w, false, err
+	}
+	// PENDING w.job.Repair, w.job.Debs = true, p.extracted
+	w.normalise = func(ctx context.Context, after tree.Tree) (tree.Tree, error) {
+		return system.NormaliseChanges(ctx, w.before, after, c.Lock.Epoch)
+	}
+	return w, true, nil
+}
