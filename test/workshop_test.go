@@ -32,7 +32,9 @@ type workshop struct {
 	archive                      string // directory
 	profile, store, keyring, env string
 	fingerprint                  string
-	size                         int // of the image in MiB
+	size                         int      // of the image in MiB
+	components                   string   // YAML of the profile's components, in brackets
+	more                         []string // of the environment
 }
 
 // parts are the packages that every test profile needs: a kernel and what the guest starts from.
@@ -49,7 +51,7 @@ func parts() []aptrepo.Deb {
 
 func newWorkshop(t *testing.T, bin string, debs ...aptrepo.Deb) *workshop {
 	t.Helper()
-	w := &workshop{t: t, bin: bin, dir: t.TempDir(), size: 64}
+	w := &workshop{t: t, bin: bin, dir: t.TempDir(), size: 64, components: "[]"}
 	repo := aptrepo.New(t).Add(parts()...).Add(debs...)
 	w.archive = repo.Write(filepath.Join(w.dir, "archive"))
 	w.store = filepath.Join(w.dir, "store")
@@ -82,12 +84,13 @@ apt:
       fingerprints: [%s]
       snapshot: %s
 packages: %s
+components: %s
 boot: {loader: none, kernel: linux-image-test}
 disk:
   table: gpt
   size: %dMiB
   partitions: [{label: root, type: linux, fs: ext4, mount: /}]
-`, archiveURL, w.fingerprint, snapshotURL, list, w.size))
+`, archiveURL, w.fingerprint, snapshotURL, list, w.components, w.size))
 }
 
 func (w *workshop) write(path string, data []byte) {
@@ -102,7 +105,7 @@ func (w *workshop) command(url string, args ...string) *exec.Cmd {
 	args = append(args, w.profile, "--store", w.store, "--mirror", archiveURL+"="+url)
 	cmd := exec.CommandContext(w.t.Context(), w.bin, args...)
 	cmd.Dir = w.dir
-	cmd.Env = []string{"HOME=" + w.dir, w.env}
+	cmd.Env = append([]string{"HOME=" + w.dir, w.env}, w.more...)
 	return cmd
 }
 

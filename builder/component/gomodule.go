@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path"
@@ -98,11 +99,11 @@ func (g Go) verify(ctx context.Context, module, version, sum, toolchain string) 
 // install runs "go install" with a GOPATH of its own below dir, because a cross build refuses
 // GOBIN, and with the user's module cache.
 func (g Go) install(ctx context.Context, dir string, m profile.GoModule, pin lock.Component, arch string) error {
-	modcache, err := g.run(ctx, nil, "env", "GOMODCACHE")
+	cache, err := g.moduleCache(ctx)
 	if err != nil {
 		return err
 	}
-	env := append(installEnv(dir, pin, arch), "GOMODCACHE="+strings.TrimSpace(string(modcache)))
+	env := append(installEnv(dir, pin, arch), "GOMODCACHE="+cache)
 	if _, err := g.run(ctx, env, append([]string{"install"}, installArgs(m, pin)...)...); err != nil {
 		return fmt.Errorf("building Go module %s@%s for %s: %w", m.Module, pin.Version, arch, err)
 	}
@@ -127,20 +128,42 @@ func installArgs(m profile.GoModule, pin lock.Component) []string {
 func (g Go) run(ctx context.Context, env []string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Env = append(os.Environ(), env...)
-	if g.Offline {
-		// What is in the module cache was verified when it came there.
-		cmd.Env = append(cmd.Env, "GOPROXY=off", "GOSUMDB=off")
+	if g.Offline && args[0] != "env" {
+		cache, err := g.moduleCache(ctx)
+		if err != nil {
+			return nil, err
+		}
+		// What is there was verified when it came. GOPROXY=off would not do: it also forbids to ask
+		// which versions there are, and so whether the module is deprecated.
+		cmd.Env = append(cmd.Env, "GOPROXY="+fileURL(filepath.Join(cache, "cache", "download")), "GOSUMDB=off")
 	}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	if errors.Is(err, exec.ErrNotFound) {
-		return nil, fmt.Errorf("running go %s: the go command is not on the PATH; install Go (https://go.dev/dl) to build Go modules", args[0])
+		return nil, &MissingGoError{}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("running go %s: %w: %s", args[0], err, lastLines(stderr.String(), 10))
 	}
 	return stdout.Bytes(), nil
+}
+
+// moduleCache is the user's GOMODCACHE.
+func (g Go) moduleCache(ctx context.Context) (string, error) {
+	out, err := g.run(ctx, nil, "env", "GOMODCACHE")
+	return strings.TrimSpace(string(out)), err
+}
+
+func fileURL(dir string) string {
+	return (&url.URL{Scheme: "file", Path: filepath.ToSlash(dir)}).String()
+}
+
+// MissingGoError says that there is no go command.
+type MissingGoError struct{}
+
+func (e *MissingGoError) Error() string {
+	return "building Go modules: the go command is not on the PATH; install Go (https://go.dev/dl)"
 }
 
 func lastLines(s string, n int) string {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,16 +39,16 @@ func (k Kit) VendorModules(ctx context.Context, l lock.Lock, dir, work string) e
 
 // proxies are the user's module cache and, unless offline, the user's GOPROXY.
 func (k Kit) proxies(ctx context.Context) (string, error) {
-	out, err := k.Go.run(ctx, nil, "env", "GOMODCACHE", "GOPROXY")
+	cache, err := k.Go.moduleCache(ctx)
 	if err != nil {
 		return "", err
 	}
-	cache, proxy, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-	return fileURL(filepath.Join(cache, "cache", "download")) + "," + proxy, nil // offline that is "off"
-}
-
-func fileURL(dir string) string {
-	return (&url.URL{Scheme: "file", Path: filepath.ToSlash(dir)}).String()
+	have := fileURL(filepath.Join(cache, "cache", "download"))
+	if k.Go.Offline {
+		return have, nil
+	}
+	proxy, err := k.Go.run(ctx, nil, "env", "GOPROXY")
+	return have + "," + strings.TrimSpace(string(proxy)), err
 }
 
 // ImportModules brings the Go modules that the lock's components are built from out of the file tree
@@ -63,12 +62,12 @@ func (k Kit) ImportModules(ctx context.Context, l lock.Lock, dir, work string) e
 	if err := verifyModules(dir, pinsOf(modules)); err != nil {
 		return err
 	}
-	cache, err := k.Go.run(ctx, nil, "env", "GOMODCACHE")
+	cache, err := k.Go.moduleCache(ctx)
 	if err != nil {
 		return err
 	}
 	for _, m := range modules {
-		if err := load(ctx, m, l.Arch, work, strings.TrimSpace(string(cache)), fileURL(dir)); err != nil {
+		if err := load(ctx, m, l.Arch, work, cache, fileURL(dir)); err != nil {
 			return fmt.Errorf("taking Go module %s@%s from the vendored inputs: %w", m.pin.Module, m.pin.Version, err)
 		}
 	}
@@ -160,7 +159,24 @@ func writeInfo(from, to string) error {
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(to, data, 0o644)
+	if err := os.WriteFile(to, data, 0o644); err != nil {
+		return err
+	}
+	return list(filepath.Join(filepath.Dir(to), "list"), info.Version)
+}
+
+// list adds a version to those that a GOPROXY has of a module. The go command asks for the latest
+// to see whether the module is deprecated.
+func list(name, version string) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	if _, err := f.WriteString(version + "\n"); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
 }
 
 func copyFile(from, to string) error {

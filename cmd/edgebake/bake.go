@@ -18,8 +18,7 @@ import (
 )
 
 type bakeOptions struct {
-	set    setFlag
-	lock   string
+	ingredients
 	out    string
 	noBoot bool
 	jobs   int
@@ -38,9 +37,8 @@ func newBake(env *environment) *cobra.Command {
 		ValidArgsFunction: completeProfile,
 		RunE:              func(cmd *cobra.Command, args []string) error { return runBake(cmd.Context(), env, o, args[0]) },
 	}
-	o.set.add(cmd)
+	o.add(cmd)
 	f := cmd.Flags()
-	f.StringVar(&o.lock, "lock", "", "lock file (default: beside the profile)")
 	f.StringVarP(&o.out, "output", "o", "out", "directory of the artifacts")
 	f.BoolVar(&o.noBoot, "no-boot", false, "do not boot the image")
 	f.IntVar(&o.jobs, "jobs", runtime.NumCPU(), "processors to use")
@@ -65,44 +63,36 @@ type baked struct {
 func runBake(ctx context.Context, env *environment, o bakeOptions, name string) error {
 	k := kitchen{env: env, o: o, began: time.Now(), recorder: progress.NewRecorder(env.reporter)}
 	env.reporter = k.recorder // closes the one behind
-	var err error
-	if k.config, err = configure(ctx, env, o, name); err != nil {
+	l, err := env.openLarder(ctx, o.ingredients, name, 0)
+	if err != nil {
 		return err
+	}
+	defer l.close()
+	k.config = builder.Config{
+		Profile: l.profile, Lock: l.lock, Store: l.store, Client: l.client, Out: o.out, Jobs: o.jobs,
+		Offline: l.offline, Report: env.reporter, Version: programVersion(),
 	}
 	if err := k.needQEMU(); err != nil {
 		return err
 	}
-	release, err := claimForBake(o.out, writtenBy(k.config.Profile.Profile.Name))
+	release, err := claimForBake(o.out, writtenBy(l.profile.Profile.Name))
 	if err != nil {
 		return err
 	}
 	defer release()
+	free, err := l.store.Hold(ctx) // gc of another process leaves what comes next alone
+	if err != nil {
+		return err
+	}
+	defer free()
+	if err := l.unpackBundle(ctx, env.reporter); err != nil {
+		return err
+	}
 	result, err := builder.Build(ctx, k.config)
 	if err != nil {
 		return err
 	}
 	return k.serve(ctx, result)
-}
-
-// configure finds everything that a bake works with; it downloads nothing.
-func configure(ctx context.Context, env *environment, o bakeOptions, name string) (builder.Config, error) {
-	l, err := o.set.load(ctx, name)
-	if err != nil {
-		return builder.Config{}, env.faults(err)
-	}
-	pinned, err := findLock(l, name, o.lock)
-	if err != nil {
-		return builder.Config{}, err
-	}
-	store, err := env.openStore()
-	if err != nil {
-		return builder.Config{}, err
-	}
-	client, err := env.newClient(store, 0)
-	return builder.Config{
-		Profile: l, Lock: pinned, Store: store, Client: client, Out: o.out, Jobs: o.jobs,
-		Offline: env.settings.offline, Report: env.reporter, Version: programVersion(),
-	}, err
 }
 
 // writtenBy are the files that a bake writes, the image first.

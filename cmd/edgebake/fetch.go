@@ -5,14 +5,10 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-
-	"github.com/edgebake/edgebake/builder/component"
-	"github.com/edgebake/edgebake/builder/profile"
 )
 
 type fetchOptions struct {
-	set  setFlag
-	lock string
+	ingredients
 	jobs int
 }
 
@@ -25,47 +21,24 @@ func newFetch(env *environment) *cobra.Command {
 		ValidArgsFunction: completeProfile,
 		RunE:              func(cmd *cobra.Command, args []string) error { return runFetch(cmd.Context(), env, o, args[0]) },
 	}
-	o.set.add(cmd)
-	cmd.Flags().StringVar(&o.lock, "lock", "", "lock file (default: beside the profile)")
+	o.add(cmd)
 	cmd.Flags().IntVar(&o.jobs, "jobs", 0, "downloads at once (default 4)")
 	return cmd
 }
 
 func runFetch(ctx context.Context, env *environment, o fetchOptions, name string) error {
-	l, err := o.set.load(ctx, name)
-	if err != nil {
-		return env.faults(err)
-	}
-	pinned, err := findLock(l, name, o.lock)
+	l, err := env.openLarder(ctx, o.ingredients, name, o.jobs)
 	if err != nil {
 		return err
 	}
-	now, err := profile.Digest(l)
-	if err != nil {
-		return err
-	}
-	if err := pinned.CheckProfile(now); err != nil {
-		return err
-	}
-	store, err := env.openStore()
-	if err != nil {
-		return err
-	}
-	release, err := store.Hold(ctx)
+	defer l.close()
+	release, err := l.store.Hold(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	client, err := env.newClient(store, o.jobs)
+	requests, err := l.fetch(ctx, env.reporter)
 	if err != nil {
-		return err
-	}
-	kit := component.Kit{Store: store, Client: client, Profile: l}
-	if err := kit.Fetch(ctx, pinned.Components); err != nil {
-		return err
-	}
-	requests := pinned.Requests()
-	if err := client.All(ctx, requests); err != nil {
 		return err
 	}
 	var bytes int64
@@ -73,8 +46,8 @@ func runFetch(ctx context.Context, env *environment, o fetchOptions, name string
 		bytes += r.Size
 	}
 	if env.settings.json {
-		return env.printJSON(map[string]any{"inputs": len(requests), "bytes": bytes, "store": store.Dir()})
+		return env.printJSON(map[string]any{"inputs": len(requests), "bytes": bytes, "store": l.store.Dir()})
 	}
-	fmt.Fprintf(env.stdout, "%d inputs (%.1f MiB) are in %s\n", len(requests), float64(bytes)/(1<<20), store.Dir())
+	fmt.Fprintf(env.stdout, "%d inputs (%.1f MiB) are in %s\n", len(requests), mebi(bytes), l.store.Dir())
 	return nil
 }

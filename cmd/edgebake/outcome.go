@@ -12,7 +12,9 @@ import (
 
 	"github.com/edgebake/edgebake/builder/apt"
 	"github.com/edgebake/edgebake/builder/boot"
+	"github.com/edgebake/edgebake/builder/bundle"
 	"github.com/edgebake/edgebake/builder/cas"
+	"github.com/edgebake/edgebake/builder/component"
 	"github.com/edgebake/edgebake/builder/disk"
 	"github.com/edgebake/edgebake/builder/disk/ext4"
 	"github.com/edgebake/edgebake/builder/disk/fat"
@@ -96,6 +98,7 @@ func remedies() []remedy {
 		{exitInterrupted, is(context.Canceled, "the store is as it should be: run the same command to go on")},
 		{exitRefused, with(func(e *refusedError) string { return e.remedy })},
 		{exitRefused, as[*cas.ForeignError]("name an empty directory, or one that edgebake made, with --store")},
+		{exitRefused, as[*bundle.ForeignError]("name another file or directory with -o, or move it away")},
 		{exitUsage, as[*usageError]("see: edgebake COMMAND --help")},
 		{exitUsage, cobraUsage},
 		{exitUsage, with(func(e *profile.FaultsError) string { return "correct the profile, then: edgebake validate " + e.Name })},
@@ -105,7 +108,9 @@ func remedies() []remedy {
 		{exitUnverified, as[*cas.MismatchError]("nothing of it was kept: try again, or another mirror (--mirror PREFIX=URL); if the archive changed: edgebake lock PROFILE")},
 		{exitUnverified, as[*apt.SignatureError]("nothing of it was used: try another mirror, or compare the keyring and the fingerprints in the profile with what the archive publishes")},
 		{exitUnverified, as[*cas.DamagedError]("run the same command again: it is fetched or made anew; a disk that does this twice is failing")},
+		{exitUnverified, as[*bundle.DamagedError]("copy it again from where it was made, or make it anew: edgebake vendor PROFILE")},
 		{exitVerdict, as[*verdictError]("the console log says more")},
+		{exitUsage, as[*bundle.NotBundleError]("make one where there is a network: edgebake vendor PROFILE -o DIR (or NAME.tar)")},
 		{exitFailed, full},
 		{exitFailed, notPermitted},
 		{exitFailed, as[*cas.InUseError]("wait for the other edgebake to end, or use another store (--store DIR)")},
@@ -123,6 +128,7 @@ func remedies() []remedy {
 		{exitFailed, as[*guest.HangError]("the script may wait for an answer or for the network, and there is neither: preseed the package or leave it out; the guest's console log says more")},
 		{exitFailed, as[*guest.CrashError]("the guest's console log says more; a full disk or too little memory ends QEMU too: edgebake doctor")},
 		{exitFailed, as[*vm.MissingQEMUError]("then run the same command again; edgebake doctor shows what else is missing")},
+		{exitFailed, as[*component.MissingGoError]("then run the same command again; edgebake doctor shows what else is missing")},
 		{exitFailed, as[*verify.MissingFirmwareError]("then run the same command again; edgebake doctor shows what else is missing")},
 		{exitFailed, as[*verify.MissingBoardError]("name a board that it has with --machine; edgebake doctor lists them")},
 		{exitFailed, as[*vm.TimeoutError]("give it more with --timeout, or see at which point the console stops")},
