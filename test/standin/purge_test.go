@@ -22,17 +22,19 @@ func installed(t *testing.T, debs ...aptrepo.Deb) string {
 		makeDir(t, filepath.Join(root, adminDir, dir))
 	}
 	write(t, filepath.Join(root, adminDir, "status"), "")
+	install := []string{"-i"}
 	for _, d := range debs {
 		file := filepath.Join(t.TempDir(), d.Name+".deb")
 		write(t, file, string(d.Build(t)))
-		dpkg(t, root, "-i", file)
+		install = append(install, file)
 	}
+	dpkg(t, root, install...)
 	return root
 }
 
 func dpkg(t *testing.T, root string, args ...string) string {
 	t.Helper()
-	args = append([]string{"--root=" + root, "--log=" + os.DevNull, "--force-not-root,depends,script-chrootless,architecture"}, args...)
+	args = append([]string{"--root=" + root, "--log=" + os.DevNull, "--force-not-root,depends,script-chrootless,architecture,unsafe-io"}, args...)
 	out, err := exec.CommandContext(t.Context(), oracle.Need(t, "dpkg"), args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("dpkg %v: %v\n%s", args, err, out)
