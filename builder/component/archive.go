@@ -112,7 +112,9 @@ func (b *bounded) Read(p []byte) (int, error) {
 
 // placement says which members of an archive go where.
 type placement struct {
-	strip       int
+	strip int
+	// from is a directory, after strip, whose members alone are taken, with names below it.
+	from        string
 	pick        []string
 	destination string // absolute in the image
 	uid, gid    uint32
@@ -178,7 +180,7 @@ func (s *site) place(t tree.Tree, p placement) error {
 	picked := map[string]bool{}
 	for i := range t.Len() {
 		e := t.At(i)
-		if name, ok := stripped(e.Path, p.strip); ok && p.picks(name, used) {
+		if name, ok := p.name(e.Path); ok && p.picks(name, used) {
 			picked[e.Path] = true
 		}
 	}
@@ -186,6 +188,9 @@ func (s *site) place(t tree.Tree, p placement) error {
 		if !was {
 			return fmt.Errorf("no member matches %q; the first ones are %s", p.pick[i], firstNames(t, p.strip))
 		}
+	}
+	if len(picked) == 0 && p.from != "" {
+		return fmt.Errorf("it has no directory %s; the first members are %s", p.from, firstNames(t, p.strip))
 	}
 	if len(picked) == 0 {
 		return fmt.Errorf("nothing is left of it with %d directories stripped; the first members are %s", p.strip, firstNames(t, 0))
@@ -207,7 +212,7 @@ func (s *site) placeEntry(e tree.Entry, p placement) error {
 	if err := refuse(e); err != nil {
 		return fmt.Errorf("member %s %w", member, err)
 	}
-	name, _ := stripped(e.Path, p.strip)
+	name, _ := p.name(e.Path)
 	e.Path = inTree(path.Join(p.destination, name))
 	e.UID, e.GID, e.Mode, e.Xattrs = p.uid, p.gid, e.Mode&0o777, nil
 	switch e.Type {
@@ -216,7 +221,7 @@ func (s *site) placeEntry(e tree.Entry, p placement) error {
 		s.dir("/"+e.Path, e.Mode)
 		return nil
 	case tree.Hardlink:
-		to, ok := stripped(e.Link, p.strip)
+		to, ok := p.name(e.Link)
 		if !ok {
 			return fmt.Errorf("member %s is a link to %s, which is not unpacked", member, e.Link)
 		}
@@ -293,6 +298,15 @@ func stripped(name string, n int) (string, bool) {
 		return "", false
 	}
 	return strings.Join(parts[n:], "/"), true
+}
+
+// name is what a member is called below the destination; ok is false when it is not wanted.
+func (p placement) name(member string) (name string, ok bool) {
+	name, ok = stripped(member, p.strip)
+	if !ok || p.from == "" {
+		return name, ok
+	}
+	return strings.CutPrefix(name, p.from+"/")
 }
 
 // picks matches the name and each directory above it.

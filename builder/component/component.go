@@ -57,8 +57,16 @@ func (k Kit) recipe(i int) (recipe, error) {
 		return cniRecipe(*c.CNI, arch), nil
 	case c.ContainerImages != nil:
 		return containerImagesRecipe(*c.ContainerImages, c.Name, arch, at+".containerImages"), nil
+	case c.KubeEdge != nil:
+		return kubeEdgeRecipe(*c.KubeEdge, arch), nil
+	case c.CRIO != nil:
+		return crioRecipe(*c.CRIO, k.Profile.Profile, c.Name, at+".crio"), nil
+	case c.Containerd != nil:
+		return containerdRecipe(*c.Containerd), nil
+	case c.Kubernetes != nil:
+		return kubernetesRecipe(*c.Kubernetes, c.Name, arch), nil
 	}
-	return recipe{}, fmt.Errorf("component %s has no kind; components are: goModule, tarball ...", c.Name)
+	return recipe{}, fmt.Errorf("component %s has no kind", c.Name)
 }
 
 // Resolve pins all components of the profile. before are the pins of an older lock, if there is

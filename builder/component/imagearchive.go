@@ -18,7 +18,7 @@ import (
 	"github.com/edgebake/edgebake/builder/tree"
 )
 
-const archiveVersion = "component.imagearchive/1"
+const archiveVersion = "component.imagearchive/2"
 
 // imageArchive writes the images as one OCI layout in a tar, and a unit that imports it once:
 // containerd has no read-only stores.
@@ -92,7 +92,9 @@ func (s *site) writeArchive(out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		index.Manifests = append(index.Manifests, m)
+		for _, name := range storeNames(i.Name) {
+			index.Manifests = append(index.Manifests, called(m, name))
+		}
 		for _, b := range append([]lock.Blob{i.Manifest, i.Config}, i.Layers...) {
 			blobs[b.SHA256] = b
 		}
@@ -117,7 +119,7 @@ func (s *site) writeArchive(out io.Writer) error {
 	return w.Close()
 }
 
-// manifestOf describes an image with the names that importers look for.
+// manifestOf describes an image's manifest.
 func (s *site) manifestOf(i lock.Image) (v1.Descriptor, error) {
 	raw, err := s.store.ReadAll(i.Manifest.SHA256, maxManifest)
 	if err != nil {
@@ -131,13 +133,16 @@ func (s *site) manifestOf(i lock.Image) (v1.Descriptor, error) {
 	if kind == "" {
 		kind = types.OCIManifestSchema1
 	}
-	d := descriptor(kind, i.Manifest)
-	name := storeName(i.Name)
+	return descriptor(kind, i.Manifest), nil
+}
+
+// called adds a name in the two ways that importers look for one.
+func called(d v1.Descriptor, name string) v1.Descriptor {
 	d.Annotations = map[string]string{"io.containerd.image.name": name}
 	if _, tag, ok := strings.Cut(path.Base(name), ":"); ok && !strings.Contains(name, "@") {
 		d.Annotations["org.opencontainers.image.ref.name"] = tag
 	}
-	return d, nil
+	return d
 }
 
 func (s *site) blobMember(w *tar.Writer, b lock.Blob) error {

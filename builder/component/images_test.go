@@ -82,25 +82,32 @@ func indexOf(t testing.TB) v1.ImageIndex {
 	return index
 }
 
-// newRegistry serves example.org/tools/box:1.0 for two architectures, and example.org/single:1 for amd64 alone.
-func newRegistry(t testing.TB) *upstream {
+// newRegistry serves example.org/tools/box:1.0 for two architectures, example.org/single:1 for
+// amd64 alone, and the named images of registry.k8s.io for two.
+func newRegistry(t testing.TB, k8s ...string) *upstream {
 	t.Helper()
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(server.Close)
 	host := strings.TrimPrefix(server.URL, "http://")
-	must := func(err error) {
+	push := func(at string, write func(name.Reference) error) {
 		t.Helper()
+		ref, err := name.ParseReference(host + "/" + at)
+		if err == nil {
+			err = write(ref)
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	box, err := name.ParseReference(host + "/tools/box:1.0")
-	must(err)
-	must(remote.WriteIndex(box, indexOf(t)))
-	single, err := name.ParseReference(host + "/single:1")
-	must(err)
-	must(remote.Write(single, imageFor(t, "amd64")))
-	return &upstream{mirrors: []fetch.Mirror{{Prefix: "https://example.org", URL: server.URL}}}
+	index := indexOf(t)
+	for _, at := range append([]string{"tools/box:1.0"}, k8s...) {
+		push(at, func(ref name.Reference) error { return remote.WriteIndex(ref, index) })
+	}
+	push("single:1", func(ref name.Reference) error { return remote.Write(ref, imageFor(t, "amd64")) })
+	u := newUpstream(t, map[string][]byte{})
+	u.mirrors[0].URL = server.URL // example.org
+	u.mirrors = append(u.mirrors, fetch.Mirror{Prefix: "https://registry.k8s.io", URL: server.URL})
+	return u
 }
 
 const boxComponents = "  - name: boxes\n    containerImages: {images: [\"example.org/tools/box:1.0\"]}\n"

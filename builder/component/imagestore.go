@@ -227,8 +227,10 @@ func (w *imageStore) image(i lock.Image, top string, created time.Time) error {
 		w.bigData(&w.images[at], "manifest", i.Manifest)
 	}
 	s := &w.images[at]
-	if n := storeName(i.Name); !slices.Contains(s.Names, n) {
-		s.Names = append(s.Names, n)
+	for _, n := range storeNames(i.Name) {
+		if !slices.Contains(s.Names, n) {
+			s.Names = append(s.Names, n)
+		}
 	}
 	// Every item that begins with manifest is searched for digests: so the image is found by that
 	// of its manifest and by that of the index.
@@ -239,13 +241,17 @@ func (w *imageStore) image(i lock.Image, top string, created time.Time) error {
 	return nil
 }
 
-// storeName is what runtimes look for: the tag where there is one, otherwise the digest.
-func storeName(image string) string {
+// storeNames are what runtimes look for: the tag where there is one, otherwise the digest. What
+// registry.k8s.io serves was on k8s.gcr.io when Kubernetes 1.20 was made, which asks for that.
+func storeNames(image string) []string {
 	name, _, _ := strings.Cut(image, "@")
-	if strings.Contains(path.Base(name), ":") {
-		return name
+	if !strings.Contains(path.Base(name), ":") {
+		return []string{image}
 	}
-	return image
+	if rest, ok := strings.CutPrefix(name, "registry.k8s.io/"); ok {
+		return []string{name, "k8s.gcr.io/" + rest}
+	}
+	return []string{name}
 }
 
 // bigData adds a file of the image under containers/storage's name for the key.
@@ -285,7 +291,8 @@ func (w *imageStore) finish() error {
 func imageStores(p profile.Profile) []string {
 	var out []string
 	for _, c := range p.Components {
-		if c.ContainerImages != nil && c.ContainerImages.For() == "crio" || c.Kubernetes != nil && c.Kubernetes.Preload() && c.Kubernetes.For() == "crio" {
+		if c.ContainerImages != nil && c.ContainerImages.For() == "crio" || c.CRIO != nil && c.CRIO.PreloadsPause(p) ||
+			c.Kubernetes != nil && c.Kubernetes.Preload() && c.Kubernetes.For() == "crio" {
 			out = append(out, path.Join(imagesDir, c.Name))
 		}
 	}

@@ -44,7 +44,7 @@ func (s *site) link(p, target string) {
 
 // dir adds a directory that may be there already.
 func (s *site) dir(p string, mode uint32) {
-	s.b.AddDir(tree.Entry{Path: inTree(p), Type: tree.Dir, Mode: mode, MTime: tree.Time{Sec: s.epoch}})
+	s.b.AddDefault(tree.Entry{Path: inTree(p), Type: tree.Dir, Mode: mode, MTime: tree.Time{Sec: s.epoch}})
 }
 
 // file finds a pinned file of the component.

@@ -154,6 +154,8 @@ type CRIO struct {
 	RuntimePath string `yaml:"runtimePath,omitempty" json:"runtimePath,omitempty" jsonschema:"example=/usr/lib/cri-o-runc/sbin/runc"`
 	// PauseImage is the sandboxes' image; the default is the version's own, on registry.k8s.io.
 	PauseImage string `yaml:"pauseImage,omitempty" json:"pauseImage,omitempty" jsonschema:"example=registry.k8s.io/pause:3.2"`
+	// Images is preload (the default: the pause image is in the image) or pull (CRI-O pulls it).
+	Images string `yaml:"images,omitempty" json:"images,omitempty" jsonschema:"enum=preload,enum=pull"`
 	// CNIConfig is bridge (a bridge of this node alone) or none (a network plugin of the cluster brings its own).
 	CNIConfig string `yaml:"cniConfig,omitempty" json:"cniConfig,omitempty" jsonschema:"enum=bridge,enum=none"`
 	// Subnet of the bridge; the default is 10.85.0.0/16.

@@ -2,6 +2,7 @@ package profile
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -63,6 +64,80 @@ func (k Kubernetes) For() string { return or(k.Runtime, "crio") }
 
 // Preload reports whether the image has the role's container images.
 func (k Kubernetes) Preload() bool { return k.Images != "pull" }
+
+// Pause is the sandboxes' image.
+func (c CRIO) Pause() string {
+	return or(c.PauseImage, "registry.k8s.io/pause:"+pauseOfCRIO(c.Version))
+}
+
+// pauseOfCRIO is what the versions name themselves, on k8s.gcr.io, which is frozen.
+func pauseOfCRIO(version string) string {
+	switch minor, _ := minorOf(version); {
+	case minor <= 20:
+		return "3.2"
+	case minor <= 22:
+		return "3.5"
+	}
+	return "3.6"
+}
+
+// OCIRuntime is runc or crun; upstream's bundle for arm64 has crun alone.
+func (c CRIO) OCIRuntime(arch string) string {
+	if c.Source == "bundle" && arch == "arm64" {
+		return or(c.Runtime, "crun")
+	}
+	return or(c.Runtime, "runc")
+}
+
+// BridgeSubnet is the network of the bridge.
+func (c CRIO) BridgeSubnet() string { return or(c.Subnet, "10.85.0.0/16") }
+
+// PreloadsPause reports whether the component itself has to bring the pause image: not when
+// another one of the profile does.
+func (c CRIO) PreloadsPause(p Profile) bool {
+	for _, other := range p.Components {
+		if i := other.ContainerImages; i != nil && i.For() == "crio" && slices.Contains(i.Images, c.Pause()) {
+			return false
+		}
+		if k := other.Kubernetes; k != nil && k.For() == "crio" && k.Preload() && slices.Contains(k.RoleImages(), c.Pause()) {
+			return false
+		}
+	}
+	return c.Images != "pull"
+}
+
+// ImageRepository is where the control plane's images are.
+func (k Kubernetes) ImageRepository() string { return or(k.Repository, "registry.k8s.io") }
+
+// RoleImages are the images of the role (kubeadm config images list), or nil for a version whose
+// list is not known.
+func (k Kubernetes) RoleImages() []string {
+	if len(k.ImageList) > 0 {
+		return k.ImageList
+	}
+	minor, _ := minorOf(k.Version)
+	versions, ok := map[int]struct{ pause, etcd, dns string }{
+		18: {"3.2", "3.4.3-0", "coredns:1.6.7"},
+		19: {"3.2", "3.4.13-0", "coredns:1.7.0"},
+		20: {"3.2", "3.4.13-0", "coredns:1.7.0"},
+		21: {"3.4.1", "3.4.13-0", "coredns/coredns:v1.8.0"},
+	}[minor]
+	if !ok {
+		return nil
+	}
+	names := []string{"kube-proxy:" + k.Version, "pause:" + versions.pause}
+	if k.Role == "master" {
+		for _, part := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler"} {
+			names = append(names, part+":"+k.Version)
+		}
+		names = append(names, "etcd:"+versions.etcd, versions.dns)
+	}
+	for i := range names {
+		names[i] = k.ImageRepository() + "/" + names[i]
+	}
+	slices.Sort(names)
+	return names
+}
 
 // Network is the kind of network configuration.
 func (c CRIO) Network() string { return or(c.CNIConfig, "bridge") }

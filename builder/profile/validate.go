@@ -83,7 +83,7 @@ func (v *validator) profile(p Profile) {
 	for i, name := range p.Packages {
 		v.match(at("packages", i), name, re.pkg, "a package name, name=version, name/suite or name-")
 	}
-	v.components(p.Components, re)
+	v.components(p, re)
 	v.boot(p)
 	v.disk(p)
 	v.users(p.Users, re)

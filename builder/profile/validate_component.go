@@ -28,7 +28,9 @@ func newComponentPatterns() componentPatterns {
 	}
 }
 
-func (v *validator) components(components []Component, re patterns) {
+// components checks what the profile's list has; arch is the image's.
+func (v *validator) components(p Profile, re patterns) {
+	components := p.Components
 	seen := map[string]bool{}
 	once := map[string]string{}
 	own := newComponentPatterns()
@@ -48,7 +50,7 @@ func (v *validator) components(components []Component, re patterns) {
 			v.add(where, "has %d kinds (%s); make one component of each", len(kinds), strings.Join(kinds, ", "))
 		}
 		v.onlyOnce(where, kinds[0], c.Name, once)
-		v.component(where, c, re, own)
+		v.component(where, c, p.Arch, re, own)
 	}
 	v.runtimes(components)
 }
@@ -64,7 +66,7 @@ func (v *validator) onlyOnce(where, kind, name string, seen map[string]string) {
 	}
 }
 
-func (v *validator) component(where string, c Component, re patterns, own componentPatterns) {
+func (v *validator) component(where string, c Component, arch string, re patterns, own componentPatterns) {
 	if c.GoModule != nil {
 		v.goModule(where+".goModule", *c.GoModule, re)
 	}
@@ -88,6 +90,7 @@ func (v *validator) component(where string, c Component, re patterns, own compon
 	}
 	if c.CRIO != nil {
 		v.crio(where+".crio", *c.CRIO, own)
+		v.crioBundle(where+".crio", *c.CRIO, arch)
 	}
 	if c.Containerd != nil {
 		v.containerd(where+".containerd", *c.Containerd, own)
@@ -242,6 +245,9 @@ func (v *validator) images(where string, images []string, own componentPatterns)
 
 func (v *validator) kubeEdge(where string, k KubeEdge, own componentPatterns) {
 	v.match(where+".version", k.Version, own.release, "a version without v, such as 1.8.2: keadm takes it so")
+	if k.Version != "" && !strings.HasPrefix(k.Version, "1.8.") && !strings.HasPrefix(k.Version, "v") {
+		v.add(where+".version", "%s is not known: what keadm downloads is known for 1.8", k.Version)
+	}
 	for i, u := range k.Releases {
 		v.address(at(where+".releases", i), u)
 	}
@@ -273,6 +279,24 @@ func (v *validator) crio(where string, c CRIO, own componentPatterns) {
 	v.absolute(where+".runtimePath", c.RuntimePath)
 	v.match(where+".pauseImage", c.PauseImage, own.image, "registry/repository:tag in full, as registry.k8s.io/pause:3.2")
 	v.subnet(where, c)
+}
+
+// crioBundle knows what upstream's static releases have, and for which architecture.
+func (v *validator) crioBundle(where string, c CRIO, arch string) {
+	if c.Source != "bundle" {
+		return
+	}
+	if arch == "arm64" && c.Runtime == "runc" && c.RuntimePath == "" {
+		v.add(where+".runtime", "the arm64 bundle has crun and no runc; take crun, or say where runc is (runtimePath)")
+	}
+	minor, ok := minorOf(c.Version)
+	patch, err := strconv.Atoi(c.Version[strings.LastIndex(c.Version, ".")+1:])
+	if c.Bundle != nil || arch != "arm64" || !ok || err != nil {
+		return
+	}
+	if minor < 19 || minor == 19 && patch < 6 || minor == 20 && patch < 3 {
+		v.add(where+".version", "upstream has no arm64 bundle of %s; the first ones are 1.19.6 and 1.20.3, or name your own under bundle", c.Version)
+	}
 }
 
 func (v *validator) subnet(where string, c CRIO) {
@@ -314,6 +338,9 @@ func (v *validator) kubernetes(where string, k Kubernetes, own componentPatterns
 		v.add(where+".version", "%s is refused: keadm init of KubeEdge 1.8 creates apiextensions v1beta1 definitions, which v1.22 removed", k.Version)
 	}
 	v.images(where+".imageList", k.ImageList, own)
+	if k.Preload() && k.Version != "" && k.RoleImages() == nil {
+		v.add(where+".imageList", "is missing: the images of %s are not known (kubeadm config images list), or say images: pull", k.Version)
+	}
 	for i, u := range k.Binaries {
 		v.address(at(where+".binaries", i), u)
 	}

@@ -33,9 +33,9 @@ func (b *Builder) Add(e Entry) {
 	}
 }
 
-// AddDir puts in a directory whose attributes count only where a Merge finds none below, as of
-// "mkdir -p". An entry of the path that was added before stays.
-func (b *Builder) AddDir(e Entry) {
+// AddDefault puts in an entry that counts only where a Merge finds none of its path below: for a
+// directory that is what "mkdir -p" does. An entry of the path that was added before stays.
+func (b *Builder) AddDefault(e Entry) {
 	if _, ok := b.entries[e.Path]; ok && !b.implied[e.Path] {
 		return
 	}

@@ -12,7 +12,8 @@ import (
 type Layer struct {
 	Name string
 	Tree Tree
-	// implied are directories that nobody described: they do not change attributes below.
+	// implied are entries that count only where none is below: directories that nobody described,
+	// and what Builder.AddDefault was given.
 	implied map[string]bool
 }
 
@@ -91,6 +92,8 @@ func (m *merger) put(l Layer, dirs map[string]string, p string, ino *inode) erro
 	switch {
 	case old == nil:
 		m.children[path.Dir(target)]++
+	case l.implied[p] && wanted != Dir:
+		return nil
 	case wanted == Dir && old.inode.entry.Type == Dir:
 		if l.implied[p] {
 			return nil
