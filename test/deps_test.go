@@ -53,7 +53,7 @@ var ranks = map[string]int{
 	"builder/apt": 40, "builder/bundle": 40, "builder/disk": 40,
 	"builder/lock":      50,
 	"builder/component": 60, "builder/boot": 60,
-	"builder/image": 35, "builder/image/decode": 40,
+	"builder/image": 35, "builder/image/decode": 40, "builder/image/sums": 45,
 	"builder/guest": 70, "builder/artifact": 70, "builder/lint": 70,
 	"builder/verify": 80,
 	"builder":        90,

@@ -85,31 +85,48 @@ func verifyClear(data []byte, pinned openpgp.EntityList, now time.Time) ([]byte,
 	if block == nil {
 		return nil, errors.New("checking signature: the file is not clear-signed")
 	}
-	if err := verifyAny(block.Bytes, block.ArmoredSignature.Body, pinned, now); err != nil {
+	if _, err := verifyAny(block.Bytes, block.ArmoredSignature.Body, pinned, now); err != nil {
 		return nil, err
 	}
 	return block.Plaintext, nil
 }
 
+// VerifyDetached checks a detached signature over data, as SHA256SUMS.gpg is over SHA256SUMS: one
+// good signature by a key of the keyring whose fingerprint is pinned is enough, whoever else
+// signed. It returns that fingerprint, in upper case. now is when keys must not have expired.
+// Faults: *SignatureError.
+func VerifyDetached(data, signature, keyring []byte, fingerprints []string, now time.Time) (signer string, err error) {
+	pinned, err := pinnedKeys(keyring, fingerprints)
+	if err != nil {
+		return "", err
+	}
+	return detachedSigner(data, signature, pinned, now)
+}
+
 // verifyDetached checks Release.gpg, armored or binary, over Release.
 func verifyDetached(data, signature []byte, pinned openpgp.EntityList, now time.Time) error {
+	_, err := detachedSigner(data, signature, pinned, now)
+	return err
+}
+
+func detachedSigner(data, signature []byte, pinned openpgp.EntityList, now time.Time) (string, error) {
 	var in io.Reader = bytes.NewReader(signature)
 	if bytes.HasPrefix(bytes.TrimSpace(signature), []byte("-----BEGIN")) {
 		block, err := armor.Decode(in)
 		if err != nil {
-			return fmt.Errorf("reading signature: %w", err)
+			return "", fmt.Errorf("reading signature: %w", err)
 		}
 		in = block.Body
 	}
 	return verifyAny(data, in, pinned, now)
 }
 
-// verifyAny wants one good signature of a pinned key among those of in. The library stops at the
+// verifyAny wants one good signature of a pinned key among those of in, and returns that key. The library stops at the
 // first signature whose key it knows, good or not, so each one is tried by itself.
-func verifyAny(signed []byte, in io.Reader, pinned openpgp.EntityList, now time.Time) error {
+func verifyAny(signed []byte, in io.Reader, pinned openpgp.EntityList, now time.Time) (string, error) {
 	signatures, err := readSignatures(in)
 	if err != nil {
-		return err
+		return "", err
 	}
 	fault := &SignatureError{}
 	for _, e := range pinned {
@@ -119,15 +136,15 @@ func verifyAny(signed []byte, in io.Reader, pinned openpgp.EntityList, now time.
 	for _, sig := range signatures {
 		var one bytes.Buffer
 		if err := sig.Serialize(&one); err != nil {
-			return fmt.Errorf("reading signature: %w", err)
+			return "", fmt.Errorf("reading signature: %w", err)
 		}
 		_, signer, err := openpgp.VerifyDetachedSignature(pinned, bytes.NewReader(signed), &one, config)
 		if err == nil {
-			return nil
+			return fmt.Sprintf("%X", signer.PrimaryKey.Fingerprint), nil
 		}
 		fault.add(sig, signer, err)
 	}
-	return fault
+	return "", fault
 }
 
 func (e *SignatureError) add(sig *packet.Signature, signer *openpgp.Entity, err error) {
