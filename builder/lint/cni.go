@@ -67,9 +67,9 @@ func (s *system) checkNetworks(r runtime) []Finding {
 	}
 	var found []Finding
 	for _, t := range append(n.types(), "loopback") {
-		found = append(found, s.checkPlugin(r, e, n, t)...)
+		found = append(found, s.checkPlugin(r, e, t)...)
 	}
-	return found
+	return append(found, s.checkSpoken(r, e, n)...)
 }
 
 // networkFiles are the configurations of a directory in the order of their names.
@@ -84,22 +84,42 @@ func (s *system) networkFiles(dir string) []tree.Entry {
 	return out
 }
 
-func (s *system) checkPlugin(r runtime, config tree.Entry, n network, plugin string) []Finding {
+// plugin finds the program of a plugin where the runtime would.
+func (s *system) plugin(r runtime, name string) (tree.Entry, bool) {
 	for _, dir := range r.cniBins {
-		e, ok := s.file(dir + "/" + plugin)
-		if !ok {
-			continue
+		if e, ok := s.file(dir + "/" + name); ok {
+			return e, true
 		}
-		if e.Mode&0o111 == 0 {
-			return []Finding{fault("/"+e.Path, "make it executable", "the network plugin has mode %04o", e.Mode)}
-		}
-		version := s.pluginVersion(e)
-		if version != "" && older(version, "1.0") && !older(n.CNIVersion, "1.0") {
-			return []Finding{fault("/"+config.Path, "write cniVersion 0.4.0", "it says cniVersion %s, but /%s is version %s, which speaks up to 0.4.0", n.CNIVersion, e.Path, version)}
-		}
+	}
+	return tree.Entry{}, false
+}
+
+func (s *system) checkPlugin(r runtime, config tree.Entry, name string) []Finding {
+	e, ok := s.plugin(r, name)
+	switch {
+	case !ok:
+		return []Finding{fault("/"+r.cniBins[0]+"/"+name, "add component cni to the profile, or correct "+path.Base(config.Path), "/%s calls the network plugin %s, which is not there", config.Path, name)}
+	case e.Mode&0o111 == 0:
+		return []Finding{fault("/"+e.Path, "make it executable", "the network plugin has mode %04o", e.Mode)}
+	}
+	return nil
+}
+
+// checkSpoken: plugins before 1.0 speak the versions 0.1.0 to 0.4.0 of CNI.
+func (s *system) checkSpoken(r runtime, config tree.Entry, n network) []Finding {
+	if older(n.CNIVersion, "1.0") {
 		return nil
 	}
-	return []Finding{fault("/"+r.cniBins[0]+"/"+plugin, "add component cni to the profile, or correct "+path.Base(config.Path), "%s calls the network plugin %s, which is not there", "/"+config.Path, plugin)}
+	for _, t := range n.types() {
+		e, ok := s.plugin(r, t)
+		if !ok {
+			continue // another finding
+		}
+		if version := s.pluginVersion(e); version != "" && older(version, "1.0") {
+			return []Finding{fault("/"+config.Path, "write cniVersion 0.4.0", "it says cniVersion %s, but /%s is version %s, which speaks up to 0.4.0", n.CNIVersion, e.Path, version)}
+		}
+	}
+	return nil
 }
 
 const pluginModule = "github.com/containernetworking/plugins"

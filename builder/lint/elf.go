@@ -55,6 +55,9 @@ func checkELF(s *system) []Finding {
 		allowed[f.dir] = "firmware and boot code"
 	}
 	delete(allowed, "") // a FAT that is not mounted
+	for _, e := range s.list("lib/modules") {
+		allowed[e.Path+"/vdso"] = "for debuggers of 32-bit programs"
+	}
 	var found []Finding
 	for e := range s.programs(allowed) {
 		m, ok := elfMachine(s.head(e, elfHead))

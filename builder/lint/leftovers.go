@@ -57,13 +57,14 @@ const (
 	setID         = 0o6000
 )
 
-// checkPermissions: FATs have no permissions of their own and are left out.
+// checkPermissions leaves out FATs, which have no permissions of their own, and container images,
+// whose files only their containers see.
 func checkPermissions(s *system) []Finding {
 	var found []Finding
 	var special []tree.Entry
 	for i := range s.root.Tree.Len() {
 		e := s.root.Tree.At(i)
-		if s.onFAT(e.Path) {
+		if s.onFAT(e.Path) || within(e.Path, imagesDir) || within(e.Path, "var/lib/containers") {
 			continue
 		}
 		switch {
@@ -80,12 +81,14 @@ func checkPermissions(s *system) []Finding {
 
 func (s *system) onFAT(p string) bool {
 	for _, f := range s.fats {
-		if f.dir != "" && (p == f.dir || strings.HasPrefix(p, f.dir+"/")) {
+		if f.dir != "" && within(p, f.dir) {
 			return true
 		}
 	}
 	return false
 }
+
+func within(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
 
 // checkSetID asks dpkg's lists which package a program with special rights came from.
 func (s *system) checkSetID(special []tree.Entry) []Finding {
@@ -107,7 +110,7 @@ func (s *system) checkSetID(special []tree.Entry) []Finding {
 	}
 	var found []Finding
 	for _, e := range special {
-		if wanted[merged(e.Path)] && !strings.Contains(e.Path, "/images/") {
+		if wanted[merged(e.Path)] {
 			found = append(found, caution("/"+e.Path, "remove the bit, or install the program from a package", "it runs with the rights of its owner (mode %04o), and no package brought it", e.Mode))
 		}
 	}

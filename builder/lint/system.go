@@ -243,7 +243,7 @@ func (s *system) head(e tree.Entry, n int64) []byte {
 
 // program returns the path of a program in one of the usual directories, or "".
 func (s *system) program(name string) string {
-	for _, dir := range []string{"usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin"} {
+	for _, dir := range []string{"usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin"} {
 		if _, ok := s.file(dir + "/" + name); ok {
 			return dir + "/" + name
 		}

@@ -1,0 +1,112 @@
+package lint
+
+import (
+	"bufio"
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/edgebake/edgebake/test/oracle"
+)
+
+func read(b []byte) (string, error) {
+	in := &initrd{r: bufio.NewReader(bytes.NewReader(b))}
+	return in.version()
+}
+
+// Archives of the real tools, with microcode in front as initramfs-tools puts it.
+func TestInitrdVersion(t *testing.T) {
+	archive := func(file, text string) []byte {
+		dir := t.TempDir()
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, file)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(oracle.Need(t, "sh"), "-c", "find . | LC_ALL=C sort | "+oracle.Need(t, "cpio")+" -o -H newc --quiet")
+		cmd.Dir = dir
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	packed := func(tool string, b []byte) []byte {
+		cmd := exec.Command(oracle.Need(t, tool), "-c")
+		cmd.Stdin = bytes.NewReader(b)
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	early := archive("kernel/x86/microcode/GenuineIntel.bin", strings.Repeat("m", 1001))
+	modules := archive("usr/lib/modules/6.1.0-9-amd64/kernel/fs/ext4.ko.xz", "x")
+	for name, tc := range map[string]struct {
+		initrd []byte
+		want   string
+	}{
+		"plain":          {modules, "6.1.0-9-amd64"},
+		"gzip":           {packed("gzip", modules), "6.1.0-9-amd64"},
+		"xz":             {packed("xz", modules), "6.1.0-9-amd64"},
+		"zstd":           {packed("zstd", modules), "6.1.0-9-amd64"},
+		"early and gzip": {append(bytes.Clone(early), packed("gzip", modules)...), "6.1.0-9-amd64"},
+		"padding":        {append(append(bytes.Clone(early), make([]byte, 4096)...), modules...), "6.1.0-9-amd64"},
+		"vermagic":       {archive("modules/a.ko", "\x7fELF\x00license=GPL\x00vermagic=5.4.0-1-raspi SMP mod_unload aarch64\x00"), "5.4.0-1-raspi"},
+		"no modules":     {packed("gzip", early), ""},
+		"unknown":        {[]byte("\x02\x21\x4c\x18 lz4"), ""},
+		"empty":          {nil, ""},
+	} {
+		if got, err := read(tc.initrd); got != tc.want || err != nil {
+			t.Errorf("%s: got %q, %v, want %q", name, got, err, tc.want)
+		}
+	}
+	if _, err := read(modules[:len(modules)/4]); err == nil {
+		t.Error("an archive that is cut off is taken for whole")
+	}
+}
+
+func FuzzInitrd(f *testing.F) {
+	f.Add([]byte("070701" + strings.Repeat("0", 104)))
+	f.Add([]byte("\x1f\x8b\x08\x00"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if version, err := read(b); strings.Contains(version, "/") {
+			t.Errorf("the version is %q, %v", version, err)
+		}
+	})
+}
+
+func TestBannerVersion(t *testing.T) {
+	banner := "Linux version 5.4.0-1052-raspi (buildd@bos02) (gcc version 9)"
+	for name, tc := range map[string]struct{ text, want string }{
+		"at once":          {banner, "5.4.0-1052-raspi"},
+		"after its format": {"Linux version %s (%s)\x00" + banner, "5.4.0-1052-raspi"},
+		"over a boundary":  {strings.Repeat("x", 1<<18-7) + banner, "5.4.0-1052-raspi"},
+		"at a boundary":    {strings.Repeat("x", 1<<18-len(banner)) + banner, "5.4.0-1052-raspi"},
+		"far behind":       {strings.Repeat("Linux version ?", 1<<16) + banner, "5.4.0-1052-raspi"},
+		"cut off":          {"xx" + banner[:20], ""},
+		"none":             {strings.Repeat("x", 1<<19), ""},
+	} {
+		if got := bannerVersion(strings.NewReader(tc.text)); got != tc.want {
+			t.Errorf("%s: got %q, want %q", name, got, tc.want)
+		}
+	}
+}
+
+func TestOlder(t *testing.T) {
+	for _, tc := range []struct {
+		a, b string
+		want bool
+	}{
+		{"1.20.3", "1.26", true}, {"1.26", "1.26", false}, {"1.26.1", "1.26", false}, {"2.0", "1.26", false},
+		{"4.15.0-212-generic", "4.19", true}, {"5.4.0", "4.19", false}, {"1", "1.0", true}, {"0.8.7", "1.0", true},
+	} {
+		if got := older(tc.a, tc.b); got != tc.want {
+			t.Errorf("older(%s, %s) is %v", tc.a, tc.b, got)
+		}
+	}
+}
