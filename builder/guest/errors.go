@@ -8,14 +8,18 @@ import (
 
 // ScriptError says that a maintainer script or a step failed.
 type ScriptError struct {
-	Package, Script string // "mosquitto", "postinst"
-	ExitCode        int    // -1 when it is unknown
+	Package, Script string // "mosquitto", "postinst"; what dpkg did itself is "configuration" or "unpacking"
+	ExitCode        int    // -1 when no script ended with one
 	Message         string // dpkg's, when there is one
 	Output          []string
 }
 
 func (e *ScriptError) Error() string {
-	return fmt.Sprintf("configuring package %s: its %s ended with exit code %d%s%s", e.Package, e.Script, e.ExitCode, message(e.Message), quote(e.Output))
+	what := fmt.Sprintf("its %s ended with exit code %d%s", e.Script, e.ExitCode, message(e.Message))
+	if e.ExitCode < 0 {
+		what = fmt.Sprintf("its %s went wrong%s", e.Script, message(e.Message))
+	}
+	return fmt.Sprintf("configuring package %s: %s%s", e.Package, what, quote(e.Output))
 }
 
 // HangError says that one package's script took longer than a package may.

@@ -1,21 +1,20 @@
 // Package guest runs packages' own scripts in a virtual machine.
 //
-// A Job is a scratch disk with unpacked packages (ext4, raw) and what to do with it: run the
-// preinst scripts, dpkg --configure -a, and extra steps. Configure boots the machine with the
-// packages' kernel and an initramfs, follows the console, and changes the scratch disk in place.
-// A Result says where the guest's time went. Nothing of the host is visible inside.
+// A Job is a scratch disk with a root file system (ext4, raw) and what to do with it. There are two
+// kinds. A fresh system holds packages unpacked in process: their preinst scripts run, then dpkg
+// --configure -a. An existing system (Repair, Debs) is repaired and gets packages by the dpkg that
+// it has. Extra steps come last. Configure boots the machine with a kernel and an initramfs, follows
+// the console, and changes the scratch disk in place. A Result says where the guest's time went.
+// Nothing of the host is visible inside.
 //
-// Supported are Debian and Ubuntu on arm64 and amd64, packages in state "install ok unpacked".
+// Supported are Debian and Ubuntu on arm64 and amd64.
 package guest
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/edgebake/edgebake/builder/guest/initramfs"
@@ -25,7 +24,7 @@ import (
 )
 
 // Version changes when the same job would leave different bytes; it belongs in cache keys.
-const Version = "guest/2"
+const Version = "guest/3"
 
 // Defaults of a Job's zero values. The slowest scripts of a Debian base take about 20 s under
 // TCG on one core; a loaded machine may be ten times slower.
@@ -54,11 +53,20 @@ type Job struct {
 	Scratch string // path of a raw ext4 file system, changed in place
 	Epoch   int64  // the guest's clock starts here, seconds since 1970
 
+	// Repair is for a system whose dpkg may have been interrupted: stale lock files go and what is
+	// half done is configured, before all else.
+	Repair bool
+	// Debs are installed by the system's own dpkg, in this order; DebsDisk (see WriteDebs) has them.
+	// Changed configuration files of the system stay as they are.
+	Debs     []Deb
+	DebsDisk string
+
 	// First are packages configured one by one before all others, in this order, without regard
-	// to their dependencies; nil is what debootstrap starts with. Absent ones are skipped.
+	// to their dependencies; nil is what debootstrap starts with, and none in an existing system.
+	// Absent ones are skipped.
 	First   []string
 	Preinst []Script // in the order of unpacking
-	Noop    []string // programs that do nothing meanwhile; nil is update-initramfs
+	Noop    []string // programs that do nothing meanwhile; nil is those that write boot files
 	Extra   []Step
 
 	PackageTimeout, Timeout time.Duration // 0 is the default
@@ -133,11 +141,11 @@ func (j Job) withDefaults() Job {
 	j.Timeout = orDefault(j.Timeout, DefaultTimeout)
 	j.CPUs = orDefault(j.CPUs, defaultCPUs)
 	j.MemoryMiB = orDefault(j.MemoryMiB, defaultMemoryMiB)
-	if j.First == nil {
+	if j.First == nil && !j.existing() {
 		j.First = []string{"base-passwd", "base-files", "dpkg", "libc6", "perl-base", "mawk", "debconf"}
 	}
 	if j.Noop == nil {
-		j.Noop = []string{"/usr/sbin/update-initramfs"}
+		j.Noop = []string{"/usr/sbin/update-initramfs", "/usr/sbin/update-grub", "/usr/sbin/flash-kernel"}
 	}
 	if j.Report == nil {
 		j.Report = progress.Discard{}
@@ -153,93 +161,4 @@ func orDefault[T int | time.Duration](v, otherwise T) T {
 		return otherwise
 	}
 	return v
-}
-
-func (j Job) machine(dir string) (vm.Machine, error) {
-	files, err := j.files()
-	if err != nil {
-		return vm.Machine{}, err
-	}
-	var extra bytes.Buffer
-	if err := initramfs.Archive(&extra, files); err != nil {
-		return vm.Machine{}, err
-	}
-	kernel, initrd := filepath.Join(dir, "kernel"), filepath.Join(dir, "initrd")
-	if err := os.WriteFile(kernel, j.Kernel, 0o600); err != nil {
-		return vm.Machine{}, fmt.Errorf("writing the guest's kernel: %w", err)
-	}
-	if err := os.WriteFile(initrd, append(bytes.Clone(j.Initrd), extra.Bytes()...), 0o600); err != nil {
-		return vm.Machine{}, fmt.Errorf("writing the guest's initramfs: %w", err)
-	}
-	console := "ttyAMA0"
-	if j.Arch == "amd64" {
-		console = "ttyS0"
-	}
-	return vm.Machine{
-		Arch: j.Arch, CPUs: j.CPUs, MemoryMiB: j.MemoryMiB, Accel: j.Accel, NoReboot: true,
-		Kernel: kernel, Initrd: initrd,
-		Cmdline: "console=" + console + " " + kernelWords, CPU: j.cpu(),
-		Disks:   []vm.Disk{{Path: j.Scratch, Unsafe: true}},
-	}, nil
-}
-
-// kernelWords: nothing in here needs protection from anybody else. norandmaps is what makes the
-// guest quick: TCG keeps translated code by its virtual address, so with randomised addresses every
-// exec translates libc anew (measured: 300 fork+exec of true 11.9 s of processor time, 3.7 s without).
-const kernelWords = "quiet panic=-1 mitigations=off nokaslr norandmaps random.trust_cpu=on"
-
-// cpu is the model for TCG: everything but what costs time and gives Debian nothing. Pointer
-// authentication, which the kernel uses in every function, is a call of a C function per use.
-func (j Job) cpu() string {
-	if j.Arch == "arm64" && j.Accel != "kvm" {
-		return "max,pauth=off,sve=off,sme=off"
-	}
-	return ""
-}
-
-// files are what guest-init.sh finds in /job.
-func (j Job) files() ([]initramfs.File, error) {
-	var preinst strings.Builder
-	for _, s := range j.Preinst {
-		path := s.Path
-		if path == "" {
-			path = "var/lib/dpkg/info/" + s.Package + ".preinst"
-		}
-		before := strings.Join(s.Before, ",")
-		if before == "" {
-			before = "-"
-		}
-		words := []string{s.Package, s.Arch, s.Version, "/" + strings.TrimPrefix(path, "/"), before}
-		if len(strings.Fields(strings.Join(words, " "))) != len(words) {
-			return nil, fmt.Errorf("describing the guest's job: preinst of %q: a field is empty or has blanks: %q", s.Package, words)
-		}
-		preinst.WriteString(strings.Join(words, " ") + "\n")
-	}
-	text := func(path, content string) initramfs.File {
-		return initramfs.File{Path: path, Mode: 0o644, Data: []byte(content)}
-	}
-	files := []initramfs.File{
-		{Path: "job", Type: tree.Dir, Mode: 0o755},
-		text("job/env", fmt.Sprintf("EPOCH=%d\n", j.Epoch)),
-		text("job/first", lines(j.First)),
-		text("job/noop", lines(j.Noop)),
-		text("job/preinst", preinst.String()),
-	}
-	if len(j.Extra) > 0 {
-		files = append(files, initramfs.File{Path: "job/steps", Type: tree.Dir, Mode: 0o755})
-	}
-	for i, s := range j.Extra {
-		if strings.ContainsAny(s.Name, "/ \n*?[") || s.Name == "" {
-			return nil, fmt.Errorf("describing the guest's job: step name %q has a blank, slash or pattern", s.Name)
-		}
-		files = append(files, text(fmt.Sprintf("job/steps/%03d-%s", i, s.Name), s.Script+"\n"))
-	}
-	return files, nil
-}
-
-func lines(list []string) string {
-	if len(list) == 0 {
-		return ""
-	}
-	return strings.Join(list, "\n") + "\n"
 }

@@ -58,8 +58,11 @@ func (w *watch) hang() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	name, script := w.state.pkg, w.state.script
-	if name == "" {
+	switch {
+	case name == "":
 		name, script = "(none yet)", "start of the guest"
+	case script == "":
+		script = "configuration"
 	}
 	w.cancel(&HangError{Package: name, Script: script, Limit: w.job.PackageTimeout, Output: w.state.output})
 }
@@ -158,6 +161,8 @@ func scriptName(action string) string {
 		return "postinst"
 	case "trigproc":
 		return "postinst triggered"
+	case "install", "upgrade":
+		return "unpacking"
 	}
 	return action
 }
@@ -181,7 +186,11 @@ func (s state) failed(m []string) state {
 	if s.failure != nil {
 		return s
 	}
-	e := &ScriptError{Package: strings.TrimSpace(m[1]), Script: s.script, ExitCode: -1, Message: m[2], Output: s.output}
+	e := &ScriptError{Package: strings.TrimSpace(m[1]), ExitCode: -1, Message: m[2], Output: s.output}
+	if strings.Contains(e.Package, "/") && s.pkg != "" { // while it unpacks, dpkg names the file
+		e.Package = s.pkg
+	}
+	e.Script = s.culprit(m[2])
 	if code := exitStatus().FindStringSubmatch(m[2]); code != nil {
 		e.ExitCode, _ = strconv.Atoi(code[1]) // three digits at most
 	}
@@ -189,17 +198,31 @@ func (s state) failed(m []string) state {
 	return s
 }
 
+// culprit is the script that dpkg's message is about, or what dpkg itself was doing.
+func (s state) culprit(text string) string {
+	names := [][2]string{{"pre-installation", "preinst"}, {"post-installation", "postinst"}, {"pre-removal", "prerm"}, {"post-removal", "postrm"}}
+	for _, n := range names {
+		if strings.Contains(text, n[0]+" script") && n[1]+" triggered" != s.script {
+			return n[1]
+		}
+	}
+	if s.script == "" || s.script == "phase" {
+		return "configuration"
+	}
+	return s.script
+}
+
 // dpkg's status lines (dpkg(1), --status-fd) may follow an unfinished line of a script.
 func processing() *regexp.Regexp {
-	return regexp.MustCompile(`processing: (configure|trigproc): (\S+)$`)
+	return regexp.MustCompile(`processing: (install|upgrade|configure|trigproc): (\S+)$`)
 }
 
 func scriptFailed() *regexp.Regexp {
-	return regexp.MustCompile(`status: (\S+) ?: error : (.*)$`)
+	return regexp.MustCompile(`status: (\S+) ?: error ?: (.*)$`)
 }
 
 func statusLine() *regexp.Regexp {
-	return regexp.MustCompile(`^status: \S+: (unpacked|half-configured|triggers-awaited|triggers-pending|installed)$`)
+	return regexp.MustCompile(`^status: \S+: (half-installed|unpacked|half-configured|triggers-awaited|triggers-pending|installed)$`)
 }
 
 func exitStatus() *regexp.Regexp { return regexp.MustCompile(`exit status ([0-9]{1,3})`) }

@@ -39,6 +39,24 @@ func TestConsoleFailures(t *testing.T) {
 	}
 }
 
+// TestConsoleNamesWhatDpkgDid has faults that no script is to blame for, and one of unpacking.
+func TestConsoleNamesWhatDpkgDid(t *testing.T) {
+	cases := []struct{ name, want, lines string }{
+		{"dependencies", "configuring package tool: its configuration went wrong (dependency problems - leaving unconfigured); it printed nothing",
+			"@@EB boot\n@@EB step configure\nstatus: tool : error : dependency problems - leaving unconfigured"},
+		{"preinst while unpacking", "configuring package tool: its preinst ended with exit code 5 (new tool package pre-installation script subprocess returned error exit status 5); its last lines:\n    no moon",
+			"@@EB step unpack\nprocessing: install: tool\nno moon\nstatus: /run/edgebake/debs/0001-tool.deb : error : new tool package pre-installation script subprocess returned error exit status 5"},
+		{"conflict of files", "configuring package tool: its unpacking went wrong (trying to overwrite '/usr/bin/x', which is also in package other 1); it printed nothing",
+			"@@EB step unpack\nprocessing: upgrade: tool\nstatus: /run/edgebake/debs/0001-tool.deb : error : trying to overwrite '/usr/bin/x', which is also in package other 1"},
+	}
+	for _, c := range cases {
+		err := feed(strings.Split(c.lines, "\n")...).verdict(context.Background(), nil)
+		if err == nil || err.Error() != c.want {
+			t.Errorf("%s: got %v, want %s", c.name, err, c.want)
+		}
+	}
+}
+
 func TestConsoleCrashes(t *testing.T) {
 	cases := []struct {
 		name, kind string
@@ -77,6 +95,7 @@ func TestJobRefusesNamesThatAreNot(t *testing.T) {
 		{Preinst: []Script{{Package: "a b", Arch: "arm64", Version: "1"}}},
 		{Preinst: []Script{{Package: "a", Arch: "arm64"}}},
 		{Extra: []Step{{Name: "../x"}}},
+		{Debs: []Deb{{Package: "a", File: "a b.deb"}}},
 	} {
 		if _, err := j.files(); err == nil {
 			t.Errorf("%+v was accepted", j)

@@ -172,10 +172,11 @@ func (d Disk) args(i int, b board) ([]string, error) {
 		return nil, fmt.Errorf("describing machine: disk %s: this board has no virtio; use bus sd", d.Path)
 	}
 	id := "disk" + strconv.Itoa(i)
-	return []string{
-		"-drive", "if=none,id=" + id + "," + strings.Join(options, ","),
-		"-device", b.device + ",drive=" + id,
-	}, nil
+	device := b.device + ",drive=" + id
+	if d.Serial != "" {
+		device += ",serial=" + escape(d.Serial)
+	}
+	return []string{"-drive", "if=none,id=" + id + "," + strings.Join(options, ","), "-device", device}, nil
 }
 
 func (m Machine) networkArgs(b board) []string {

@@ -39,6 +39,7 @@ type Disk struct {
 	Path     string
 	Format   string // "raw" or "qcow2"
 	Bus      string // "virtio" (default), "sd"
+	Serial   string // of a virtio disk: the guest's /sys/block/*/serial; at most 20 characters
 	ReadOnly bool
 	// Unsafe ignores flushes: for scratch disks that are thrown away after a crash anyway.
 	Unsafe bool

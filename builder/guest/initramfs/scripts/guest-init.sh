@@ -1,13 +1,15 @@
 #!/bin/busybox sh
 # shellcheck shell=dash
-# The init of a configure job: mounts the scratch disk, runs the packages' preinst scripts, dpkg
-# and the job's steps in it, and powers off. Everything the host needs to know goes to the console
-# in lines that start with "@@EB "; what dpkg reports on its status descriptor goes there as well.
+# The init of a configure job: mounts the scratch disk, repairs what was interrupted, runs the
+# packages' preinst scripts or lets dpkg unpack packages, runs dpkg and the job's steps in it, and
+# powers off. Everything the host needs to know goes to the console in lines that start with "@@EB ";
+# what dpkg reports on its status descriptor goes there as well.
 #
 # The job's files:
-#   /job/env       EPOCH=...
+#   /job/env       EPOCH=... CONF=words of dpkg's --force REPAIR=yes or nothing
 #   /job/first     packages to configure one by one before all others
 #   /job/preinst   lines "package architecture version path configure,these,first" ("-" is none)
+#   /job/debs      lines "package file configure,these,first" of packages on the second disk
 #   /job/noop      programs of the image that do nothing meanwhile
 #   /job/steps/    scripts run in their order after everything is configured
 
@@ -43,17 +45,28 @@ start() {
 	hostname localhost
 }
 
-mount_scratch() {
-	say "step mount"
+# find_disk SERIAL waits for a disk and sets $disk.
+find_disk() {
 	tries=0
-	until [ -b /dev/vda ]; do
+	while :; do
+		for serial in /sys/block/*/serial; do
+			[ "$(cat "$serial" 2>/dev/null)" = "$1" ] || continue
+			disk=${serial%/serial}
+			disk=/dev/${disk##*/}
+			[ -b "$disk" ] && return 0
+		done
 		tries=$((tries + 1))
-		[ "$tries" -lt 100 ] || fail "mount no scratch disk appeared"
+		[ "$tries" -lt 100 ] || fail "mount no $1 disk appeared"
 		usleep 100000
 	done
+}
+
+mount_scratch() {
+	say "step mount"
+	find_disk scratch
 	# Nobody reads the disk after a crash: no barriers, no ordering, no regular commits.
-	mount -t ext4 -o noatime,barrier=0,data=writeback,commit=900 /dev/vda /root ||
-		mount -t ext4 -o noatime,barrier=0 /dev/vda /root ||
+	mount -t ext4 -o noatime,barrier=0,data=writeback,commit=900 "$disk" /root ||
+		mount -t ext4 -o noatime,barrier=0 "$disk" /root ||
 		fail "mount the scratch disk cannot be mounted"
 	for dir in proc sys dev run tmp; do
 		[ -d "/root/$dir" ] || mkdir "/root/$dir"
@@ -75,16 +88,27 @@ mount_scratch() {
 	[ ! -d /job/steps ] || cp -r /job/steps /root/run/edgebake/
 }
 
-# Programs are covered by bind mounts, which leave nothing behind on the disk.
+# Programs are covered by bind mounts, which leave nothing behind on the disk. A package that comes
+# with a program cannot be unpacked while that is covered.
+cover_programs() {
+	while read -r program; do
+		[ -f "/root$program" ] || continue
+		mount --bind /root/run/edgebake/noop "/root$program" || fail "prepare covering $program"
+	done </job/noop
+}
+
+uncover_programs() {
+	tac /job/noop | while read -r program; do
+		umount "/root$program" 2>/dev/null
+	done
+}
+
 cover() {
 	say "step prepare"
 	printf '#!/bin/sh\nexit 0\n' >/root/run/edgebake/noop
 	printf '#!/bin/sh\nexit 101\n' >/root/run/edgebake/policy-rc.d
 	chmod 755 /root/run/edgebake/noop /root/run/edgebake/policy-rc.d
-	while read -r program; do
-		[ -f "/root$program" ] || continue
-		mount --bind /root/run/edgebake/noop "/root$program" || fail "prepare covering $program"
-	done </job/noop
+	cover_programs
 	policy_time=
 	if [ ! -e /root/usr/sbin/policy-rc.d ]; then
 		mkdir -p /root/usr/sbin
@@ -98,13 +122,60 @@ cover() {
 inside() {
 	env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 		HOME=/root TERM=dumb LC_ALL=C LANG=C DEBIAN_FRONTEND=noninteractive DPKG_COLORS=never \
-		DEBCONF_NONINTERACTIVE_SEEN=true SOURCE_DATE_EPOCH="$EPOCH" \
+		DEBCONF_NONINTERACTIVE_SEEN=true \
 		SYSTEMD_OFFLINE=1 SYSTEMD_IN_CHROOT=1 "$@" </dev/null
 }
 
 # dpkg's status lines and its scripts' output share the console, so that they stay in order.
 run_dpkg() {
-	inside chroot /root /usr/bin/dpkg --force-unsafe-io --force-confnew --abort-after=1 --status-fd 3 "$@" 3>/dev/console
+	inside chroot /root /usr/bin/dpkg --force-unsafe-io "--force-$CONF" --abort-after=1 --status-fd 3 "$@" 3>/dev/console
+}
+
+# Nobody else runs here: whatever holds a lock is of another life.
+repair() {
+	[ -n "$REPAIR" ] || return 0
+	say "step repair"
+	rm -f /root/var/lib/dpkg/lock /root/var/lib/dpkg/lock-frontend \
+		/root/var/lib/apt/lists/lock /root/var/cache/apt/archives/lock
+	run_dpkg --configure -a || fail "repair configure -a"
+}
+
+unpack() {
+	[ "$#" -gt 0 ] || return 0
+	uncover_programs
+	say "step unpack"
+	run_dpkg --no-triggers --unpack "$@" || fail "unpack"
+	cover_programs
+}
+
+# needs PRE-DEPENDS PENDING: one of the packages is among those not configured yet.
+needs() {
+	for name in $(echo "$1" | tr ',' ' '); do
+		case " $2 " in *" $name "*) return 0 ;; esac
+	done
+	return 1
+}
+
+# dpkg refuses to unpack a package before its Pre-Depends are configured: a batch ends there.
+install_debs() {
+	[ -s /job/debs ] || return 0
+	find_disk debs
+	mkdir /root/run/edgebake/debs
+	mount -t ext4 -o ro "$disk" /root/run/edgebake/debs || fail "mount the disk of packages cannot be mounted"
+	pending=
+	set --
+	while read -r package file before; do
+		if needs "$before" "$pending"; then
+			unpack "$@"
+			set --
+			# Package names hold no blanks or patterns.
+			# shellcheck disable=SC2046
+			configure_now $(echo "$before" | tr ',' ' ')
+		fi
+		pending="$pending $package"
+		set -- "$@" "/run/edgebake/debs/$file"
+	done </job/debs
+	unpack "$@"
 }
 
 configure_now() {
@@ -157,10 +228,17 @@ configure() {
 		run_dpkg --triggers-only -a || fail "configure triggers"
 	fi
 	say "step audit"
-	audit=$(inside chroot /root /usr/bin/dpkg --audit 2>&1)
+	# A system that was in use may have had things dpkg --audit dislikes; it must have none half done.
+	if [ "$CONF" = confnew ]; then
+		audit=$(inside chroot /root /usr/bin/dpkg --audit 2>&1)
+	else
+		# shellcheck disable=SC2016
+		audit=$(inside chroot /root /usr/bin/dpkg-query -W -f '${db:Status-Status} ${binary:Package}\n' |
+			grep -vE '^(installed|config-files|not-installed) ')
+	fi
 	if [ -n "$audit" ]; then
 		echo "$audit"
-		fail "audit dpkg --audit is not silent"
+		fail "audit packages are not configured"
 	fi
 }
 
@@ -208,7 +286,9 @@ policy_time=
 start
 mount_scratch
 cover
+repair
 run_preinsts
+install_debs
 configure
 run_steps
 release
