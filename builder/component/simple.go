@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/edgebake/edgebake/builder/cas"
-	"github.com/edgebake/edgebake/builder/lock"
 	"github.com/edgebake/edgebake/builder/profile"
 	"github.com/edgebake/edgebake/builder/tree"
 )
@@ -62,19 +61,6 @@ func debFiles(files []string, at string) []download {
 	var out []download
 	for i, f := range files {
 		out = append(out, download{name: path.Base(f), source: f, at: fmt.Sprintf("%s[%d]", at, i)})
-	}
-	return out
-}
-
-// Debs are the pinned local packages of all components, in the profile's order.
-func Debs(pins []lock.Component) []lock.File {
-	var out []lock.File
-	for _, c := range pins {
-		for _, f := range c.Files {
-			if f.Source != "" && strings.HasSuffix(f.Source, ".deb") && (c.Kind == "debs" || c.Kind == "crio") {
-				out = append(out, f)
-			}
-		}
 	}
 	return out
 }

@@ -38,6 +38,9 @@ func (l Lock) Requests() []fetch.Request {
 
 func (l Lock) packageURLs(p Package) []string {
 	a := l.Archives[p.Archive]
+	if a.URL == "" {
+		return nil // a file of the machine
+	}
 	out := []string{strings.TrimRight(a.URL, "/") + "/" + p.Path}
 	if at, err := time.Parse(time.RFC3339, a.Date); err == nil && a.Snapshot != "" {
 		out = append(out, strings.TrimRight(a.Snapshot, "/")+"/"+at.UTC().Format("20060102T150405Z")+"/"+p.Path)

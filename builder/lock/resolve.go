@@ -45,11 +45,11 @@ func Resolve(ctx context.Context, in Inputs) (Lock, error) {
 	if err != nil {
 		return Lock{}, fmt.Errorf("locking %s: %w", in.Profile.Name, err)
 	}
-	asked, err := requestDigest(in.Profile)
+	digest, err := requestDigest(in.Profile)
 	if err != nil {
 		return Lock{}, err
 	}
-	l := Lock{Version: Version, Profile: in.Profile.Name, ProfileDigest: in.ProfileDigest, RequestDigest: asked,
+	l := Lock{Version: Version, Profile: in.Profile.Name, ProfileDigest: in.ProfileDigest, RequestDigest: digest,
 		Arch: in.Profile.Arch, Archives: archives, Components: in.Components}
 	for i, r := range universe.Releases {
 		l.Archives[i].Date, l.Archives[i].Release = r.Date.UTC().Format(time.RFC3339), r.Digest
@@ -58,7 +58,13 @@ func Resolve(ctx context.Context, in Inputs) (Lock, error) {
 	if in.Base != nil {
 		l.Base, l.Epoch = &in.Base.Pin, max(l.Epoch, in.Base.Epoch)
 	}
-	if l.Packages, err = solve(universe, request(in, universe)); err != nil {
+	local, err := addLocal(in, universe, &l)
+	if err != nil {
+		return Lock{}, fmt.Errorf("locking %s: %w", in.Profile.Name, err)
+	}
+	asked := request(in, universe)
+	asked.Install = append(asked.Install, local...)
+	if l.Packages, err = solve(universe, asked); err != nil {
 		return Lock{}, fmt.Errorf("locking %s: %w", in.Profile.Name, err)
 	}
 	if l.Guest, err = guest(in, universe, l.Packages); err != nil {
