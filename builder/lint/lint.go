@@ -173,6 +173,17 @@ func limit(found []Finding) []Finding {
 	})
 }
 
+// Errors counts the findings that are errors.
+func (r Report) Errors() int {
+	n := 0
+	for _, f := range r.Findings {
+		if f.Severity == Error {
+			n++
+		}
+	}
+	return n
+}
+
 // JSON renders the report, indented, with a newline at its end.
 func (r Report) JSON() ([]byte, error) {
 	b, err := json.MarshalIndent(r, "", "  ")
@@ -185,12 +196,10 @@ func (r Report) JSON() ([]byte, error) {
 // String is the report for people: three lines for each finding, one for the whole.
 func (r Report) String() string {
 	var b strings.Builder
-	count := map[Severity]int{}
 	for _, f := range r.Findings {
-		count[f.Severity]++
 		fmt.Fprintf(&b, "%s: %s: %s\n  %s\n  fix: %s\n", f.Severity, f.Rule, f.Path, f.Why, f.Fix)
 	}
-	fmt.Fprintf(&b, "%d errors, %d warnings; %d rules\n", count[Error], count[Warning], len(r.Rules))
+	fmt.Fprintf(&b, "%d errors, %d warnings; %d rules\n", r.Errors(), len(r.Findings)-r.Errors(), len(r.Rules))
 	return b.String()
 }
 

@@ -69,6 +69,7 @@ func TestOutcome(t *testing.T) {
 		"no lock":     {&lock.MissingError{Profile: "mine"}, 4, "edgebake lock PROFILE"},
 		"bad lock":    {&lockError{errors.New("x")}, 4, "edgebake lock PROFILE"},
 		"verdict":     {&verdictError{"x"}, 5, "console"},
+		"findings":    {&lintError{"x", 2}, 5, "finding"},
 		"refused":     {&refusedError{"x", "do y"}, 6, "do y"},
 		"no store":    {&cas.ForeignError{}, 6, "--store"},
 		"interrupt":   {fmt.Errorf("fetching: %w", context.Canceled), 130, "same command"},

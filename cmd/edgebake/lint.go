@@ -13,6 +13,16 @@ import (
 	"github.com/edgebake/edgebake/builder/lint"
 )
 
+// lintError says that the linter found an image bad.
+type lintError struct {
+	image  string
+	errors int
+}
+
+func (e *lintError) Error() string {
+	return fmt.Sprintf("examining %s: %d of the findings are errors", e.image, e.errors)
+}
+
 type lintOptions struct {
 	rules      []string
 	role, arch string
@@ -63,7 +73,7 @@ func runLint(ctx context.Context, env *environment, o lintOptions, name string) 
 		fmt.Fprint(env.stdout, report)
 	}
 	if err == nil && !report.OK {
-		return &verdictError{"the linter found errors in " + name}
+		return &lintError{name, report.Errors()}
 	}
 	return err
 }

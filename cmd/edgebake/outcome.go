@@ -110,6 +110,7 @@ func remedies() []remedy {
 		{exitUnverified, as[*cas.DamagedError]("run the same command again: it is fetched or made anew; a disk that does this twice is failing")},
 		{exitUnverified, as[*bundle.DamagedError]("copy it again from where it was made, or make it anew: edgebake vendor PROFILE")},
 		{exitVerdict, as[*verdictError]("the console log says more")},
+		{exitVerdict, as[*lintError]("each finding says how to correct it; the profile is the place to do so")},
 		{exitUsage, as[*bundle.NotBundleError]("make one where there is a network: edgebake vendor PROFILE -o DIR (or NAME.tar)")},
 		{exitFailed, full},
 		{exitFailed, notPermitted},
