@@ -65,8 +65,8 @@ func inputPath(r fetch.Request) string {
 		if err != nil || u.Hostname() == "" {
 			continue
 		}
-		name := path.Join(InputDir, plain(u.Hostname()), path.Clean("/"+plain(u.Path)))
-		if filepath.IsLocal(name) && name != path.Join(InputDir, plain(u.Hostname())) {
+		host := InputDir + "/" + plain(u.Hostname())
+		if name := path.Join(host, path.Clean("/"+plain(u.Path))); strings.HasPrefix(name, host+"/") && filepath.IsLocal(name) {
 			return name
 		}
 	}

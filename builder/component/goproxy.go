@@ -31,7 +31,12 @@ func (k Kit) VendorModules(ctx context.Context, l lock.Lock, dir, work string) e
 			return fmt.Errorf("vendoring Go module %s@%s: %w", m.pin.Module, m.pin.Version, err)
 		}
 	}
-	if err := copyModules(filepath.Join(work, "modcache", "cache", "download"), dir); err != nil {
+	from := filepath.Join(work, "modcache", "cache", "download")
+	sums, err := goSums(from, pinsOf(modules))
+	if err != nil {
+		return err
+	}
+	if err := copyModules(from, dir, sums); err != nil {
 		return fmt.Errorf("vendoring Go modules: %w", err)
 	}
 	return verifyModules(dir, pinsOf(modules))
@@ -116,9 +121,10 @@ func load(ctx context.Context, m pinned, arch, gopath, modcache, proxy string) e
 	return err
 }
 
-// copyModules copies what a GOPROXY serves out of a module cache. What a server says of a version
+// copyModules copies what a GOPROXY serves and sums vouches for out of a module cache. What else is
+// there is of newer versions, which the go command asks for warnings. What a server says of a version
 // besides its name (when it was made, where it is from) does not matter, and may change.
-func copyModules(from, to string) error {
+func copyModules(from, to string, sums map[string]string) error {
 	return filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -130,7 +136,7 @@ func copyModules(from, to string) error {
 			return nil
 		}
 		below, err := filepath.Rel(from, name)
-		if err != nil {
+		if err != nil || sums[sumKey(from, name)] == "" {
 			return err
 		}
 		target := filepath.Join(to, below)

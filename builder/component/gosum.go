@@ -25,11 +25,9 @@ const maxGoSum = 16 << 20
 // verifyModules checks every zip and go.mod of the file tree dir without the checksum database: a
 // module that is pinned must have the pin's sum, any other one that in the go.sum of a pinned one.
 func verifyModules(dir string, pins []lock.Component) error {
-	sums := map[string]string{}
-	for _, pin := range pins {
-		if err := readGoSum(dir, pin, sums); err != nil {
-			return fmt.Errorf("verifying Go module %s@%s: %w", pin.Module, pin.Version, err)
-		}
+	sums, err := goSums(dir, pins)
+	if err != nil {
+		return err
 	}
 	return filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -39,22 +37,46 @@ func verifyModules(dir string, pins []lock.Component) error {
 	})
 }
 
-func verifyModule(dir, name string, sums map[string]string) error {
+// goSums are the sums that the pinned modules in the file tree dir vouch for, by "MODULE VERSION"
+// for a zip and "MODULE VERSION/go.mod" for a go.mod.
+func goSums(dir string, pins []lock.Component) (map[string]string, error) {
+	sums := map[string]string{}
+	for _, pin := range pins {
+		if err := readGoSum(dir, pin, sums); err != nil {
+			return nil, fmt.Errorf("verifying Go module %s@%s: %w", pin.Module, pin.Version, err)
+		}
+	}
+	return sums, nil
+}
+
+// sumKey is the key in a go.sum of a file of a tree; "" when it has none.
+func sumKey(dir, name string) string {
 	below, err := filepath.Rel(dir, name)
 	if err != nil {
-		return err
+		return ""
 	}
 	module, file, _ := strings.Cut(filepath.ToSlash(below), "/@v/")
-	key := unescapeModule(module) + " " + unescapeModule(strings.TrimSuffix(file, filepath.Ext(file)))
+	ext := filepath.Ext(file)
+	key := unescapeModule(module) + " " + unescapeModule(strings.TrimSuffix(file, ext))
+	switch ext {
+	case ".zip":
+		return key
+	case ".mod", ".info": // the name of a version belongs to its go.mod
+		return key + "/go.mod"
+	}
+	return ""
+}
+
+func verifyModule(dir, name string, sums map[string]string) error {
 	hash := hashZip
-	switch filepath.Ext(file) {
+	switch filepath.Ext(name) {
 	case ".zip":
 	case ".mod":
-		key += "/go.mod"
 		hash = hashMod
 	default:
 		return nil
 	}
+	key := sumKey(dir, name)
 	got, err := hash(name)
 	if err != nil {
 		return fmt.Errorf("verifying Go module %s: %w", key, err)
