@@ -35,6 +35,7 @@ type comparison struct {
 	oracle   *aptrepo.AptGet
 	slots    chan struct{}
 	indexes  []cas.Digest // xz
+	local    []apt.Source // the same files in directories
 }
 
 // TestSolverLikeApt compares with apt-get on the real indexes of Debian 12.
@@ -54,7 +55,7 @@ func TestSolverLikeApt(t *testing.T) {
 	}
 }
 
-func newComparison(t *testing.T, name string, slots chan struct{}) comparison {
+func newComparison(t testing.TB, name string, slots chan struct{}) comparison {
 	t.Helper()
 	loaded, err := profile.Load(t.Context(), profile.Options{Name: name})
 	if err != nil {
@@ -79,7 +80,10 @@ func newComparison(t *testing.T, name string, slots chan struct{}) comparison {
 	}
 	var suites []aptrepo.Suite
 	for i, s := range sources {
-		suites = append(suites, copySuite(t, &c, s, c.universe.Releases[i].Digest))
+		suite := copySuite(t, &c, s, c.universe.Releases[i].Digest)
+		suites = append(suites, suite)
+		s.URLs = []string{"file://" + suite.Dir}
+		c.local = append(c.local, s)
 	}
 	c.slots <- struct{}{}
 	defer func() { <-c.slots }()
@@ -99,7 +103,7 @@ func sourcesOf(l profile.Loaded) []apt.Source {
 }
 
 // copySuite gives apt the very files that edgebake has read.
-func copySuite(t *testing.T, c *comparison, s apt.Source, release cas.Digest) aptrepo.Suite {
+func copySuite(t testing.TB, c *comparison, s apt.Source, release cas.Digest) aptrepo.Suite {
 	t.Helper()
 	root := t.TempDir()
 	link := func(name string, d cas.Digest) {

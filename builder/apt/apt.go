@@ -95,7 +95,9 @@ func Load(ctx context.Context, client *fetch.Client, store *cas.Store, sources [
 	}
 	u := newUniverse(arch)
 	for i, l := range loaded {
-		u.addSource(sources[i], l)
+		if err := u.addSource(sources[i], l); err != nil {
+			return nil, fmt.Errorf("loading source %s: %w", sources[i].Name, err)
+		}
 	}
 	u.finish()
 	return u, nil
@@ -104,7 +106,7 @@ func Load(ctx context.Context, client *fetch.Client, store *cas.Store, sources [
 // loadedSource is what one source gave.
 type loadedSource struct {
 	release  Release
-	indexes  []*index
+	indexes  []packed
 	priority int
 }
 

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"path"
-	"strconv"
 	"strings"
 
 	"github.com/edgebake/edgebake/builder/cas"
@@ -34,17 +32,10 @@ type Package struct {
 // String is "name=version".
 func (p *Package) String() string { return p.Name + "=" + p.Version }
 
-// index is a parsed Packages index.
-type index struct {
-	packages []Package
-	// mentions are the names in the order in which apt's cache meets them; see Universe.ids.
-	mentions []string
-}
-
-func (l loader) index(ctx context.Context, rel *Release, name string) (*index, error) {
+func (l loader) index(ctx context.Context, rel *Release, name string) (packed, error) {
 	ext, file, ok := rel.file(name)
 	if !ok {
-		return nil, fmt.Errorf("the Release does not list %s with a SHA-256", name)
+		return "", fmt.Errorf("the Release does not list %s with a SHA-256", name)
 	}
 	req := fetch.Request{Name: l.source.Name + " " + name + ext, Size: file.size, Digest: file.digest, MaxSize: maxIndexFile}
 	if strings.EqualFold(rel.fields.Get("Acquire-By-Hash"), "yes") {
@@ -52,19 +43,9 @@ func (l loader) index(ctx context.Context, rel *Release, name string) (*index, e
 	}
 	req.URLs = append(req.URLs, l.source.urls(name+ext)...)
 	if _, err := l.client.Get(ctx, req); err != nil {
-		return nil, explainMismatch(err)
+		return "", explainMismatch(err)
 	}
-	blob, err := l.store.Open(file.digest)
-	if err != nil {
-		return nil, err
-	}
-	defer blob.Close()
-	r, err := deb.Decompress(ext, blob.Reader())
-	if err != nil {
-		return nil, fmt.Errorf("decompressing %s: %w", name+ext, err)
-	}
-	defer r.Close()
-	return readIndex(r, l.arch, l.source)
+	return l.unpacked(name+ext, ext, file.digest)
 }
 
 // explainMismatch says who claimed the other digest.
@@ -74,32 +55,6 @@ func explainMismatch(err error) error {
 		return fmt.Errorf("SHA-256 is %s but InRelease says %s: %w", m.Got.Short(), m.Want.Short(), err)
 	}
 	return err
-}
-
-// readIndex keeps the packages that fit arch.
-func readIndex(r io.Reader, arch string, s Source) (*index, error) {
-	b := indexBuilder{x: &index{}, arch: arch, seen: map[string]struct{}{}, interned: map[string]string{}}
-	if s.flat() {
-		b.prefix = s.dir()
-	}
-	for stanza, err := range deb.ParseStanzas(r, maxIndex) {
-		if err != nil {
-			return nil, err
-		}
-		if err := b.add(stanza); err != nil {
-			return nil, err
-		}
-	}
-	return b.x, nil
-}
-
-type indexBuilder struct {
-	x        *index
-	arch     string
-	prefix   string // of paths, for flat archives
-	seen     map[string]struct{}
-	interned map[string]string
-	text     strings.Builder
 }
 
 // packageFields are the fields of a stanza that a Package keeps, sorted out in one pass.
@@ -169,32 +124,6 @@ func (f *packageFields) relationSlot(name string) *string {
 	return nil
 }
 
-func (b *indexBuilder) add(s deb.Stanza) error {
-	f := sortFields(s)
-	if f.name == "" || f.version == "" {
-		return fmt.Errorf("a stanza without Package or Version: %.60q", s.String())
-	}
-	if f.arch != b.arch && f.arch != "all" {
-		return nil
-	}
-	size, err := strconv.ParseInt(f.size, 10, 64)
-	if err != nil || size < 0 {
-		return fmt.Errorf("%s: size %q is no number", f.name, f.size)
-	}
-	digest, err := cas.ParseDigest(f.sha256)
-	if err != nil {
-		return fmt.Errorf("%s: %w", f.name, err)
-	}
-	name, err := safePath(b.prefix, f.path)
-	if err != nil {
-		return fmt.Errorf("%s: %w", f.name, err)
-	}
-	f.path, f.sha256 = name, string(digest)
-	b.mention(f)
-	b.x.packages = append(b.x.packages, b.pack(f, size))
-	return nil
-}
-
 // safePath is Filename below the archive's base URL.
 func safePath(prefix, name string) (string, error) {
 	p := path.Join(prefix, name)
@@ -202,70 +131,4 @@ func safePath(prefix, name string) (string, error) {
 		return "", fmt.Errorf("file name %q leaves the archive", name)
 	}
 	return p, nil
-}
-
-// pack copies what is kept of a stanza into one string, so that the stanza's own can go.
-func (b *indexBuilder) pack(f packageFields, size int64) Package {
-	p := Package{Size: size, Priority: b.intern(f.priority), Essential: f.essential == "yes",
-		Arch: b.intern(f.arch), MultiArch: b.intern(f.multiArch)}
-	kept := []struct {
-		to   *string
-		from string
-	}{{&p.Name, f.name}, {&p.Version, f.version}, {&p.Path, f.path}, {&p.SourcePackage, f.source},
-		{&p.PreDepends, f.preDepends}, {&p.Depends, f.depends}, {&p.Recommends, f.recommends},
-		{&p.Provides, f.provides}, {&p.Conflicts, f.conflicts}, {&p.Breaks, f.breaks}}
-	b.text = strings.Builder{}
-	total := len(f.sha256)
-	for _, k := range kept {
-		total += len(k.from)
-	}
-	b.text.Grow(total)
-	b.text.WriteString(f.sha256)
-	for _, k := range kept {
-		b.text.WriteString(k.from)
-	}
-	text := b.text.String()
-	p.SHA256, text = cas.Digest(text[:len(f.sha256)]), text[len(f.sha256):]
-	for _, k := range kept {
-		*k.to, text = text[:len(k.from)], text[len(k.from):]
-	}
-	return p
-}
-
-func (b *indexBuilder) intern(s string) string {
-	if v, ok := b.interned[s]; ok {
-		return v
-	}
-	s = strings.Clone(s)
-	b.interned[s] = s
-	return s
-}
-
-// mention notes the names of a stanza in the order of apt's pkgcachegen and deblistparser.
-func (b *indexBuilder) mention(f packageFields) {
-	b.mentionName(f.name)
-	for _, field := range []string{f.preDepends, f.depends, f.conflicts, f.breaks, f.recommends, f.suggests, f.replaces, f.enhances, f.provides} {
-		for field != "" {
-			var part string
-			if i := strings.IndexAny(field, ",|"); i >= 0 {
-				part, field = field[:i], field[i+1:]
-			} else {
-				part, field = field, ""
-			}
-			part = strings.TrimLeft(part, " \n\t")
-			if i := strings.IndexAny(part, " :("); i >= 0 {
-				part = part[:i]
-			}
-			b.mentionName(part)
-		}
-	}
-}
-
-func (b *indexBuilder) mentionName(name string) {
-	if _, ok := b.seen[name]; ok || name == "" {
-		return
-	}
-	name = strings.Clone(name)
-	b.seen[name] = struct{}{}
-	b.x.mentions = append(b.x.mentions, name)
 }

@@ -32,7 +32,7 @@ type root struct {
 func (s *solver) roots(req Request) ([]root, error) {
 	var names []string
 	for _, text := range req.Install {
-		if name, ok := strings.CutSuffix(text, "-"); ok && s.u.byName[text] == nil {
+		if name, ok := strings.CutSuffix(text, "-"); ok && !s.u.has(text) {
 			if s.inBase[name] != nil {
 				return nil, &UnsatisfiableError{Package: name, Relation: "is not wanted", Have: "but it is installed in the base, from which nothing is removed"}
 			}

@@ -127,7 +127,7 @@ func (s *solver) rankedProviders(r deb.Relation) []*Package {
 			}
 			return 1
 		}
-		return cmp.Or(cmp.Compare(priorityRank(a), priorityRank(b)), cmp.Compare(s.u.ids[a.Name], s.u.ids[b.Name]))
+		return cmp.Or(cmp.Compare(priorityRank(a), priorityRank(b)), cmp.Compare(s.u.ids()[a.Name], s.u.ids()[b.Name]))
 	})
 	return list
 }

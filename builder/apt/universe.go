@@ -2,8 +2,10 @@ package apt
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/edgebake/edgebake/builder/deb"
 )
@@ -18,9 +20,11 @@ type Universe struct {
 	// Packages in the order of the sources and their indexes.
 	Packages []Package
 
-	byName    map[string][]int32
+	byName    map[string]int32 // the last package of that name
+	before    []int32          // by package, the one before it of the same name, or -1
 	providers map[string][]provider
-	ids       map[string]int32 // order of first mention, apt's last resort to rank providers
+	mentions  []packed
+	ids       func() map[string]int32
 }
 
 // provider is a package that provides a name, with a version or "".
@@ -30,32 +34,36 @@ type provider struct {
 }
 
 func newUniverse(arch string) *Universe {
-	return &Universe{Arch: arch, byName: map[string][]int32{}, providers: map[string][]provider{}, ids: map[string]int32{}}
+	u := &Universe{Arch: arch, providers: map[string][]provider{}}
+	u.ids = sync.OnceValue(u.firstMentions)
+	return u
 }
 
-func (u *Universe) addSource(s Source, l loadedSource) {
+func (u *Universe) addSource(s Source, l loadedSource) error {
 	s.Priority = l.priority
 	u.Sources = append(u.Sources, s)
 	u.Releases = append(u.Releases, l.release)
 	for _, x := range l.indexes {
-		u.Packages = slices.Grow(u.Packages, len(x.packages))
-		for i := range x.packages {
-			x.packages[i].Source = len(u.Sources) - 1
-			u.Packages = append(u.Packages, x.packages[i])
+		var err error
+		var names packed
+		if u.Packages, names, err = x.packages(u.Packages, len(u.Sources)-1); err != nil {
+			return err
 		}
-		for _, name := range x.mentions {
-			if _, ok := u.ids[name]; !ok {
-				u.ids[name] = int32(len(u.ids))
-			}
-		}
+		u.mentions = append(u.mentions, names)
 	}
+	return nil
 }
 
 // finish makes the maps. Provides that do not parse provide nothing, as for apt.
 func (u *Universe) finish() {
+	u.byName, u.before = make(map[string]int32, len(u.Packages)), make([]int32, len(u.Packages))
 	for i := range u.Packages {
 		p := &u.Packages[i]
-		u.byName[p.Name] = append(u.byName[p.Name], int32(i))
+		last, ok := u.byName[p.Name]
+		if !ok {
+			last = -1
+		}
+		u.before[i], u.byName[p.Name] = last, int32(i)
 		provides, err := deb.ParseRelations(p.Provides)
 		if err != nil {
 			continue
@@ -67,16 +75,47 @@ func (u *Universe) finish() {
 	}
 }
 
+// firstMentions numbers the packages that provide something in the order in which the indexes
+// mention them first: apt's last resort to rank them.
+func (u *Universe) firstMentions() map[string]int32 {
+	ids := map[string]int32{}
+	for _, list := range u.providers {
+		for _, v := range list {
+			ids[u.Packages[v.pkg].Name] = math.MaxInt32
+		}
+	}
+	count := int32(0)
+	for _, names := range u.mentions {
+		for {
+			name, err := names.next()
+			if err != nil {
+				break // the end
+			}
+			if id, ok := ids[name]; ok && id == math.MaxInt32 {
+				ids[name] = count
+				count++
+			}
+		}
+	}
+	return ids
+}
+
 // Versions returns all versions of a package, the candidate's first, then by priority and version.
 func (u *Universe) Versions(name string) []*Package {
 	var list []*Package
-	for _, i := range u.byName[name] {
+	for i, ok := u.byName[name]; ok && i >= 0; i = u.before[i] {
 		list = append(list, &u.Packages[i])
 	}
+	slices.Reverse(list)
 	slices.SortStableFunc(list, func(a, b *Package) int {
 		return cmp.Or(cmp.Compare(u.priority(b), u.priority(a)), deb.CompareVersions(b.Version, a.Version))
 	})
 	return list
+}
+
+func (u *Universe) has(name string) bool {
+	_, ok := u.byName[name]
+	return ok
 }
 
 // Candidate returns the version that is installed when nothing else is asked for, or nil.
