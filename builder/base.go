@@ -125,7 +125,7 @@ func (c Config) workOnBase(b *base, p packages, src *tree.Reader) (w work, neede
 	if w.payload, err = kernelSource(c.Lock.Arch, src, p.guest, w.before); err != nil {
 		return w, false, err
 	}
-	// PENDING w.job.Repair, w.job.Debs = true, p.extracted
+	w.job.Repair, w.debs = true, p.extracted
 	w.normalise = func(ctx context.Context, after tree.Tree) (tree.Tree, error) {
 		return system.NormaliseChanges(ctx, w.before, after, c.Lock.Epoch)
 	}

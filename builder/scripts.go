@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"os"
 	"slices"
 	"time"
@@ -24,8 +25,10 @@ type work struct {
 	before tree.Tree
 	// payload is where the guest's kernel and busybox come from.
 	payload initramfs.Source
-	// job says what to run, without the kernel and the disk.
+	// job says what to run, without the kernel and the disks.
 	job guest.Job
+	// debs are packages that the system's own dpkg installs.
+	debs []deb.Extracted
 	// normalise takes out of the file system what must not differ or leak.
 	normalise func(ctx context.Context, after tree.Tree) (tree.Tree, error)
 }
@@ -59,6 +62,12 @@ func (c Config) runScripts(ctx context.Context, dir, scratch string, w work, log
 	job := w.job
 	job.Arch, job.Kernel, job.Initrd, job.Scratch, job.Epoch = c.Lock.Arch, kernel, initrd, scratch, c.Lock.Epoch
 	job.TempDir, job.Report, job.Log = dir, c.Report, log
+	if len(w.debs) > 0 {
+		job.DebsDisk = filepath.Join(dir, "debs.img")
+		if job.Debs, err = guest.WriteDebs(ctx, job.DebsDisk, c.Store, w.debs, c.Lock.Epoch); err != nil {
+			return guest.Result{}, err
+		}
+	}
 	return guest.Configure(ctx, job)
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/edgebake/edgebake/builder"
 	"github.com/edgebake/edgebake/builder/component"
 	"github.com/edgebake/edgebake/builder/lock"
 	"github.com/edgebake/edgebake/builder/profile"
@@ -139,6 +140,15 @@ func resolve(ctx context.Context, env *environment, l profile.Loaded, path strin
 	}
 	defer release()
 	if in.Client, err = env.newClient(in.Store, 0); err != nil {
+		return lock.Lock{}, err
+	}
+	trusted, err := env.trust(l)
+	if err != nil {
+		return lock.Lock{}, err
+	}
+	in.Profile, in.Keyrings = trusted.Profile, trusted.Keyrings
+	base := builder.Resolver{Profile: trusted, Store: in.Store, Client: in.Client, Report: env.reporter, Now: in.Now}
+	if in.Base, err = base.Base(ctx); err != nil {
 		return lock.Lock{}, err
 	}
 	kit := component.Kit{Store: in.Store, Client: in.Client, Profile: l, Go: component.Go{Offline: env.settings.offline}}

@@ -33,6 +33,7 @@ type settings struct {
 	offline              bool
 	store, config        string
 	mirrors              []string // PREFIX=URL
+	trust                []trust
 }
 
 // configFile is the content of the configuration file.
@@ -40,6 +41,7 @@ type configFile struct {
 	Store   string   `yaml:"store"`
 	Mirrors []string `yaml:"mirrors"`
 	Offline bool     `yaml:"offline"`
+	Trust   []trust  `yaml:"trust"`
 }
 
 const rootLong = `edgebake bakes immutable, bootable images for edge nodes from YAML profiles: without root,
@@ -55,6 +57,10 @@ EDGEBAKE_MIRRORS="PREFIX=URL ...", EDGEBAKE_CONFIG), then from the configuration
   offline: false
   mirrors:
     - http://ftp.debian.org/debian=http://mirror.example.org/debian
+  trust: # keys of mirrors that sign anew, for what begins with prefix
+    - prefix: http://ftp.debian.org/debian
+      keyring: /etc/edgebake/mirror.gpg
+      fingerprints: [0123456789ABCDEF0123456789ABCDEF01234567]
 
 ` + exitCodes
 
@@ -103,6 +109,7 @@ func (env *environment) prepare(cmd *cobra.Command) error {
 			return usagef("reading mirror %q: it is not PREFIX=URL", m)
 		}
 	}
+	s.trust = file.Trust
 	if !cmd.Flags().Changed("offline") {
 		s.offline, err = boolean("EDGEBAKE_OFFLINE", env.getenv("EDGEBAKE_OFFLINE"), file.Offline)
 	}
