@@ -16,7 +16,9 @@ import (
 
 // Inputs are what a lock is resolved from.
 type Inputs struct {
+	// Profile as the resolver shall see it; Asked is the person's own when that is another one.
 	Profile       profile.Profile
+	Asked         *profile.Profile
 	ProfileDigest cas.Digest
 	// Keyrings are the contents of the key files by the source's name.
 	Keyrings map[string][]byte

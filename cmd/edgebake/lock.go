@@ -69,8 +69,12 @@ func runLock(ctx context.Context, env *environment, o lockOptions, name string) 
 	if path, err = pinned.Write(dir); err != nil {
 		return err
 	}
+	firstUse := pinned.FirstUse()
+	for _, name := range firstUse {
+		env.reporter.Warn("nobody publishes a hash of %s: it is pinned as it came", name)
+	}
 	if env.settings.json {
-		return env.printJSON(map[string]any{"path": path, "packages": len(pinned.Packages), "components": len(pinned.Components)})
+		return env.printJSON(map[string]any{"path": path, "packages": len(pinned.Packages), "components": len(pinned.Components), "firstUse": firstUse})
 	}
 	fmt.Fprintf(env.stdout, "%s: %d packages, %d components\n", path, len(pinned.Packages), len(pinned.Components))
 	return nil
@@ -146,7 +150,7 @@ func resolve(ctx context.Context, env *environment, l profile.Loaded, path strin
 	if err != nil {
 		return lock.Lock{}, err
 	}
-	in.Profile, in.Keyrings = trusted.Profile, trusted.Keyrings
+	in.Profile, in.Asked, in.Keyrings = trusted.Profile, &l.Profile, trusted.Keyrings
 	base := builder.Resolver{Profile: trusted, Store: in.Store, Client: in.Client, Report: env.reporter, Now: in.Now}
 	if in.Base, err = base.Base(ctx); err != nil {
 		return lock.Lock{}, err
