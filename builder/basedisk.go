@@ -71,7 +71,9 @@ func (c Config) plan(ctx context.Context, b *base, root tree.Tree, seed [32]byte
 // split gives each mounted partition its part of root, and leaves out those that stayed as they were.
 func (b *base) split(ctx context.Context, root tree.Tree) (map[int]tree.Tree, error) {
 	mounts := slices.Clone(b.root.Mounts)
-	slices.SortStableFunc(mounts, func(x, y image.Mount) int { return strings.Count(y.Dir, "/") - strings.Count(x.Dir, "/") + rootLast(x, y) })
+	slices.SortStableFunc(mounts, func(x, y image.Mount) int {
+		return strings.Count(y.Dir, "/") - strings.Count(x.Dir, "/") + rootLast(x, y)
+	})
 	trees := map[int]tree.Tree{}
 	for _, m := range mounts {
 		own, err := b.img.Tree(ctx, m.Partition)
@@ -110,7 +112,9 @@ func (b *base) withMountPoints(own, root tree.Tree) (tree.Tree, error) {
 	entries := root.Entries()
 	for i := range own.Len() {
 		e := own.At(i)
-		if slices.ContainsFunc(b.root.Mounts, func(m image.Mount) bool { return e.Path == m.Dir && m.Dir != "." || strings.HasPrefix(e.Path, m.Dir+"/") }) {
+		if slices.ContainsFunc(b.root.Mounts, func(m image.Mount) bool {
+			return e.Path == m.Dir && m.Dir != "." || strings.HasPrefix(e.Path, m.Dir+"/")
+		}) {
 			entries = append(entries, e)
 		}
 	}
