@@ -194,6 +194,58 @@ func TestEditGrubLikeUpdateGrub(t *testing.T) {
 	}
 }
 
+// generated is what the 10_linux of update-grub writes for one kernel with these variables, between
+// the lines that grub-mkconfig puts around it.
+func generated(t *testing.T, always, normal string) string {
+	t.Helper()
+	oracle.Need(t, "grub-mkconfig")
+	script, err := os.ReadFile("/etc/grub.d/10_linux")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"vmlinuz-6.1.0-9-amd64", "initrd.img-6.1.0-9-amd64"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(oracle.Need(t, "sh"), "-c", strings.ReplaceAll(string(script), "/boot/", dir+"/"))
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "pkgdatadir=/usr/share/grub", "GRUB_DEVICE=/dev/sda1", "GRUB_DEVICE_UUID=abcd", "GRUB_DEVICE_BOOT=/dev/sda1",
+		"GRUB_DISABLE_LINUX_UUID=true", "GRUB_DISTRIBUTOR=Debian", "GRUB_CMDLINE_LINUX=" + always, "GRUB_CMDLINE_LINUX_DEFAULT=" + normal}
+	out, err := cmd.Output() // what it cannot find out about /dev/sda1 it says on stderr
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.ReplaceAll(string(out), dir, "/boot")
+	return "### BEGIN /etc/grub.d/10_linux ###\n" + text + "### END /etc/grub.d/10_linux ###\n"
+}
+
+func TestEditGrubLikeTheReal10Linux(t *testing.T) {
+	sh := oracle.Need(t, "dash")
+	for name, settings := range map[string]string{
+		"cloud":      bionicCloudSettings,
+		"both":       "GRUB_CMDLINE_LINUX='net.ifnames=0 x=\"a b\"'\nGRUB_CMDLINE_LINUX_DEFAULT=quiet\n",
+		"empty":      "GRUB_CMDLINE_LINUX=\nGRUB_CMDLINE_LINUX_DEFAULT=\n",
+		"taken back": "GRUB_CMDLINE_LINUX=x\nGRUB_CMDLINE_LINUX_DEFAULT=cgroup_disable=memory\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			files := bionicFiles()
+			files["etc/default/grub.d/50-cloudimg-settings.cfg"] = settings
+			before, rest := sourced(t, sh, files)
+			files["boot/grub/grub.cfg"] = generated(t, before, rest)
+			changed, err := boot.EditGrub(makeTree(t, files), tree.NewReader(nil), boot.Edit{Cmdline: []string{"swapaccount=1", "cgroup_enable=memory", "ds=nocloud;h=x"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			after := edited(files, changed)
+			always, normal := sourced(t, sh, after)
+			if d := cmp.Diff(generated(t, always, normal), after["boot/grub/grub.cfg"]); d != "" {
+				t.Errorf("10_linux would write something else: %s", d)
+			}
+		})
+	}
+}
+
 func TestEditGrubOtherMenus(t *testing.T) {
 	for name, tc := range map[string]struct{ menu, want, err string }{
 		"by hand":        {menu: "linux /vmlinuz root=/dev/sda1 rw  \ninitrd /initrd.img\n", want: "linux /vmlinuz root=/dev/sda1 rw a=1  \ninitrd /initrd.img\n"},

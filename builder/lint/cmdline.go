@@ -25,7 +25,11 @@ func (s *system) commandLines() ([]commandLine, []Finding) {
 			found = append(found, fault(f.path("config.txt"), "add the file, or correct cmdline= in config.txt", "the kernel's command line cannot be found: %v", err))
 		}
 		for _, l := range read {
-			lines = append(lines, commandLine{f.path(l.File), "the firmware of " + strings.Join(l.Models, ", "), l.Words, true})
+			who := "the firmware"
+			if len(read) > 1 {
+				who += " of " + strings.Join(l.Models, ", ")
+			}
+			lines = append(lines, commandLine{f.path(l.File), who, l.Words, true})
 		}
 	}
 	if e, ok := s.file(grubCfg); ok {
