@@ -74,7 +74,8 @@ func (k Kit) recipe(i int) (recipe, error) {
 func (k Kit) Resolve(ctx context.Context, before []lock.Component) ([]lock.Component, error) {
 	var out []lock.Component
 	for i, c := range k.Profile.Profile.Components {
-		pin, err := k.resolve(ctx, i)
+		old, _ := find(before, c.Name)
+		pin, err := k.resolve(ctx, i, old)
 		if err != nil {
 			return nil, fmt.Errorf("locking component %s: %w", c.Name, err)
 		}
@@ -86,7 +87,7 @@ func (k Kit) Resolve(ctx context.Context, before []lock.Component) ([]lock.Compo
 	return out, nil
 }
 
-func (k Kit) resolve(ctx context.Context, i int) (lock.Component, error) {
+func (k Kit) resolve(ctx context.Context, i int, old lock.Component) (lock.Component, error) {
 	c := k.Profile.Profile.Components[i]
 	r, err := k.recipe(i)
 	if err != nil {
@@ -101,7 +102,7 @@ func (k Kit) resolve(ctx context.Context, i int) (lock.Component, error) {
 		pin.Module, pin.Version, pin.Sum, pin.Go = m.Module, m.Version, m.Sum, m.Go
 	}
 	for _, d := range r.files {
-		f, err := k.pin(ctx, d)
+		f, err := k.pin(ctx, d, old)
 		if err != nil {
 			return lock.Component{}, err
 		}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/edgebake/edgebake/builder/cas"
@@ -48,11 +49,27 @@ func asDownload(name string, d profile.Download) download {
 	return out
 }
 
-// pin downloads or reads a file, and compares it with what was published.
-func (k Kit) pin(ctx context.Context, d download) (lock.File, error) {
+// pin downloads or reads a file, and compares it with what was published. A file of an older lock
+// that the store still has is not downloaded again, if it is what is published now.
+func (k Kit) pin(ctx context.Context, d download, before lock.Component) (lock.File, error) {
 	if d.source != "" {
 		return k.pinLocal(d)
 	}
+	old, err := (&site{pin: before}).file(d.name)
+	if err == nil && d.sha256 == "" && d.published() && slices.Equal(old.URLs, d.urls) && k.Store.Has(old.SHA256) {
+		again := d
+		again.sha256 = old.SHA256
+		if f, err := k.pinDownload(ctx, again); err == nil {
+			return f, nil
+		}
+	}
+	return k.pinDownload(ctx, d)
+}
+
+// published says that there is a hash to compare with.
+func (d download) published() bool { return d.sha256 != "" || d.sha512 != "" || len(d.sums) > 0 }
+
+func (k Kit) pinDownload(ctx context.Context, d download) (lock.File, error) {
 	digest, err := k.Client.Get(ctx, fetch.Request{Name: d.name, URLs: d.urls, Size: -1, Digest: d.sha256, MaxSize: maxDownload})
 	if err != nil {
 		return lock.File{}, err
@@ -62,7 +79,7 @@ func (k Kit) pin(ctx context.Context, d download) (lock.File, error) {
 		return lock.File{}, err
 	}
 	f := lock.File{Name: d.name, URLs: d.urls, Size: size, SHA256: digest}
-	f.TrustOnFirstUse = d.sha256 == "" && d.sha512 == "" && len(d.sums) == 0
+	f.TrustOnFirstUse = !d.published()
 	if d.sha512 != "" {
 		err = k.compare512(d.name, digest, d.sha512)
 	}
@@ -165,7 +182,7 @@ func unchanged(pin lock.Component, before []lock.Component) error {
 	}
 	for _, now := range pin.Files {
 		for _, was := range old.Files {
-			if now.TrustOnFirstUse && was.TrustOnFirstUse && now.Name == was.Name && strings.Join(now.URLs, " ") == strings.Join(was.URLs, " ") && now.SHA256 != was.SHA256 {
+			if now.TrustOnFirstUse && was.TrustOnFirstUse && now.Name == was.Name && slices.Equal(now.URLs, was.URLs) && now.SHA256 != was.SHA256 {
 				return &ChangedError{Component: pin.Name, File: now.Name, Was: was.SHA256, Now: now.SHA256}
 			}
 		}
@@ -182,6 +199,11 @@ type ChangedError struct {
 func (e *ChangedError) Error() string {
 	return fmt.Sprintf("%s has SHA-256 %s and had %s when it was pinned on first use; "+
 		"find out why, then remove the pin from the lock", e.File, e.Now, e.Was)
+}
+
+// Unwrap says that bytes are not what they should be.
+func (e *ChangedError) Unwrap() error {
+	return &cas.MismatchError{Name: e.File, Want: e.Was, Got: e.Now, WantSize: -1}
 }
 
 // pinLocal puts a file of the machine into the store.

@@ -217,6 +217,29 @@ func TestChangedFirstUseIsRefused(t *testing.T) {
 	}
 }
 
+// What is published and in the store is not downloaded again.
+func TestLockingAgain(t *testing.T) {
+	archive := sampleTar(t)
+	u := newUpstream(t, map[string][]byte{"example.org/a.tar": archive, "example.org/sums": []byte(cas.Of(archive))})
+	k := newKit(t, t.TempDir(), "amd64", "  - name: tool\n    tarball: {urls: [https://example.org/a.tar], sums: https://example.org/sums, destination: /opt}\n", u)
+	pins, err := k.Resolve(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	delete(u.files, "example.org/a.tar")
+	again, err := k.Resolve(t.Context(), pins)
+	if err != nil || again[0].Files[0].SHA256 != pins[0].Files[0].SHA256 || again[0].Files[0].TrustOnFirstUse {
+		t.Errorf("locking again: %+v, %v", again, err)
+	}
+	// A new release under the same name has a new checksum.
+	other := tarOf(t, program("new", "x"))
+	u.files["example.org/a.tar"], u.files["example.org/sums"] = other, []byte(cas.Of(other))
+	again, err = k.Resolve(t.Context(), pins)
+	if err != nil || again[0].Files[0].SHA256 != cas.Of(other) {
+		t.Errorf("locking what is published anew: %+v, %v", again, err)
+	}
+}
+
 func TestFilesOfTheMachine(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) {
