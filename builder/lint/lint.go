@@ -82,7 +82,7 @@ func Rules() []Rule {
 		{"elf-architecture", "programs and libraries are for the architecture of the image", checkELF},
 		{"kernel", "kernel, initrd, modules and device tree belong together", checkKernels},
 		{"cgroup-flags", "the memory cgroup is on in the command line that is really read", checkCgroupFlags},
-		{"mounts", "fstab and root= name file systems that the image has", checkMounts},
+		{"mounts", "fstab, root= and GRUB name file systems that the image has", checkMounts},
 		{"units", "enabled units exist", checkUnits},
 		{"cgroup-driver", "runtime, kubelet and edgecore use the same cgroup driver", checkCgroupDriver},
 		{"cri", "the container runtime speaks the CRI version that its clients need", checkCRI},

@@ -1,10 +1,12 @@
 package lint
 
 import (
+	"path"
 	"slices"
 	"strings"
 
 	"github.com/edgebake/edgebake/builder/image"
+	"github.com/edgebake/edgebake/builder/tree"
 )
 
 // checkMounts compares what is mounted with the partitions that there are.
@@ -34,7 +36,56 @@ func checkMounts(s *system) []Finding {
 			}
 		}
 	}
-	return dedupe(found)
+	return dedupe(append(found, s.checkSearches()...))
+}
+
+// checkSearches reads how GRUB finds the file system with its menu and the kernels: the first
+// stage from a grub.cfg on the EFI system partition, the rest from the menu itself.
+func (s *system) checkSearches() []Finding {
+	texts := map[string]string{}
+	for _, f := range s.fats {
+		for _, e := range f.tree.Entries() {
+			if e.Type == tree.File && path.Base(e.Path) == "grub.cfg" {
+				texts[f.path(e.Path)], _ = s.content(e)
+			}
+		}
+	}
+	if text, ok := s.text(grubCfg); ok {
+		texts["/"+grubCfg] = text
+	}
+	var found []Finding
+	for _, where := range sortedKeys(texts) {
+		for line := range strings.Lines(texts[where]) {
+			if spec := searched(strings.Fields(line)); spec != "" {
+				if finding, bad := s.checkDevice(where, spec, "where GRUB looks for its files"); bad {
+					found = append(found, finding)
+				}
+			}
+		}
+	}
+	return found
+}
+
+// searched is what a search command of GRUB looks for: the last word that is no option, or for
+// search.fs_uuid the first.
+func searched(words []string) string {
+	if len(words) < 3 || !strings.HasPrefix(words[0], "search") {
+		return ""
+	}
+	last := strings.Trim(words[len(words)-1], `"'`)
+	switch {
+	case words[0] == "search.fs_uuid":
+		return "UUID=" + words[1]
+	case words[0] == "search.fs_label":
+		return "LABEL=" + words[1]
+	case strings.HasPrefix(last, "-") || strings.Contains(last, "$"):
+		return ""
+	case word(words, "--fs-uuid") || word(words, "-u"):
+		return "UUID=" + last
+	case word(words, "--label") || word(words, "-l"):
+		return "LABEL=" + last
+	}
+	return ""
 }
 
 // checkDevice looks for the partition that spec names; what is no partition is left alone.
