@@ -15,6 +15,7 @@ import (
 
 	"github.com/edgebake/edgebake/builder/cas"
 	"github.com/edgebake/edgebake/builder/lock"
+	"github.com/edgebake/edgebake/builder/profile"
 	"github.com/edgebake/edgebake/builder/tree"
 )
 
@@ -92,7 +93,7 @@ func (s *site) writeArchive(out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		for _, name := range storeNames(i.Name) {
+		for _, name := range profile.ImageNames(i.Name) {
 			index.Manifests = append(index.Manifests, called(m, name))
 		}
 		for _, b := range append([]lock.Blob{i.Manifest, i.Config}, i.Layers...) {

@@ -227,7 +227,7 @@ func (w *imageStore) image(i lock.Image, top string, created time.Time) error {
 		w.bigData(&w.images[at], "manifest", i.Manifest)
 	}
 	s := &w.images[at]
-	for _, n := range storeNames(i.Name) {
+	for _, n := range profile.ImageNames(i.Name) {
 		if !slices.Contains(s.Names, n) {
 			s.Names = append(s.Names, n)
 		}
@@ -239,19 +239,6 @@ func (w *imageStore) image(i lock.Image, top string, created time.Time) error {
 		w.bigData(s, "manifest-sha256:"+string(i.Index.SHA256), *i.Index)
 	}
 	return nil
-}
-
-// storeNames are what runtimes look for: the tag where there is one, otherwise the digest. What
-// registry.k8s.io serves was on k8s.gcr.io when Kubernetes 1.20 was made, which asks for that.
-func storeNames(image string) []string {
-	name, _, _ := strings.Cut(image, "@")
-	if !strings.Contains(path.Base(name), ":") {
-		return []string{image}
-	}
-	if rest, ok := strings.CutPrefix(name, "registry.k8s.io/"); ok {
-		return []string{name, "k8s.gcr.io/" + rest}
-	}
-	return []string{name}
 }
 
 // bigData adds a file of the image under containers/storage's name for the key.

@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"path"
 	"reflect"
 	"slices"
 	"strings"
@@ -95,15 +96,34 @@ func (c CRIO) BridgeSubnet() string { return or(c.Subnet, "10.85.0.0/16") }
 // PreloadsPause reports whether the component itself has to bring the pause image: not when
 // another one of the profile does.
 func (c CRIO) PreloadsPause(p Profile) bool {
+	is := func(image string) bool { return slices.Contains(ImageNames(image), c.Pause()) }
 	for _, other := range p.Components {
-		if i := other.ContainerImages; i != nil && i.For() == "crio" && slices.Contains(i.Images, c.Pause()) {
+		if i := other.ContainerImages; i != nil && i.For() == "crio" && slices.ContainsFunc(i.Images, is) {
 			return false
 		}
-		if k := other.Kubernetes; k != nil && k.For() == "crio" && k.Preload() && slices.Contains(k.RoleImages(), c.Pause()) {
+		if k := other.Kubernetes; k != nil && k.For() == "crio" && k.Preload() && slices.ContainsFunc(k.RoleImages(), is) {
 			return false
 		}
 	}
 	return c.Images != "pull"
+}
+
+// ImageNames are what runtimes look for a preloaded image by: its tag where there is one,
+// otherwise its digest. What registry.k8s.io serves was on k8s.gcr.io when Kubernetes 1.20 was
+// made, so both names mean one image.
+func ImageNames(image string) []string {
+	name, _, _ := strings.Cut(image, "@")
+	if !strings.Contains(path.Base(name), ":") {
+		return []string{image}
+	}
+	const now, then = "registry.k8s.io/", "k8s.gcr.io/"
+	if rest, ok := strings.CutPrefix(name, now); ok {
+		return []string{name, then + rest}
+	}
+	if rest, ok := strings.CutPrefix(name, then); ok {
+		return []string{name, now + rest}
+	}
+	return []string{name}
 }
 
 // ImageRepository is where the control plane's images are.
