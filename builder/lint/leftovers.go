@@ -29,9 +29,9 @@ func checkPackages(s *system) []Finding {
 			found = append(found, fault("/"+e.Path, "configure the package that it belongs to", "a configuration file was unpacked, but never put in its place"))
 		}
 	}
-	for _, p := range []string{"var/lib/dpkg/lock", "var/lib/dpkg/lock-frontend", "var/lib/dpkg/triggers/Lock", "var/lib/apt/lists/lock", "var/cache/apt/archives/lock"} {
-		if e, ok := s.file(p); ok && e.Content.Size > 0 {
-			found = append(found, fault("/"+p, "remove it", "a lock file with something in it: who wrote that?"))
+	for _, p := range []string{"var/lib/dpkg/lock", "var/lib/dpkg/lock-frontend", "var/lib/dpkg/triggers/Lock", "var/lib/apt/lists/lock", "var/cache/apt/archives/lock", "etc/.pwd.lock"} {
+		if s.exists(p) {
+			found = append(found, caution("/"+p, "remove it", "a lock file was left over"))
 		}
 	}
 	for _, e := range s.list("var/cache/apt/archives") {

@@ -11,7 +11,9 @@ import (
 
 // secret is something that must not be in a file that others get.
 type secret struct {
-	what    string
+	what string
+	// sign is in every text that pattern matches: looking for it is a hundred times faster.
+	sign    string
 	pattern *regexp.Regexp
 	fix     string
 }
@@ -20,13 +22,15 @@ const seedFix = "remove it: what only one node may have comes with its seed, whe
 
 // secretPatterns are written so that a description of the form does not match.
 var secretPatterns = []secret{
-	{"a private key", regexp.MustCompile(`-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\r?\n(?:[A-Za-z-]+: .*\r?\n)*\s*[A-Za-z0-9+/=]{16,}`), seedFix},
-	{"a token for joining KubeEdge", regexp.MustCompile(`\b[0-9a-f]{64}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,}`), seedFix + "; it is valid for 24 hours only"},
-	{"a JSON web token", regexp.MustCompile(`(?:^|[^.A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,}`), seedFix},
-	{"a bootstrap token of kubeadm", regexp.MustCompile(`(?m)token["']?[:= ]+["']?[a-z0-9]{6}\.[a-z0-9]{16}\b`), seedFix},
-	{"a client's key of Kubernetes", regexp.MustCompile(`client-key-data:\s*[A-Za-z0-9+/=]{64,}`), seedFix},
-	{"an access key of a cloud", regexp.MustCompile(`\bAKIA[0-9A-Z]{16}\b`), seedFix},
-	{"the password of a wireless network", regexp.MustCompile(`(?m)^\s*(?:psk=["']?\S{8,}|wpa_passphrase=\S{8,})`), seedFix},
+	{"a private key", "PRIVATE KEY", regexp.MustCompile(`-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\r?\n(?:[A-Za-z-]+: .*\r?\n)*\s*[A-Za-z0-9+/=]{16,}`), seedFix},
+	{"a token for joining KubeEdge", ".eyJ", regexp.MustCompile(`\b[0-9a-f]{64}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,}`), seedFix + "; it is valid for 24 hours only"},
+	{"a JSON web token", ".eyJ", regexp.MustCompile(`(?:^|[^.A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,}`), seedFix},
+	{"a bootstrap token of kubeadm", "token", regexp.MustCompile(`(?m)token["']?[:= ]+["']?[a-z0-9]{6}\.[a-z0-9]{16}\b`), seedFix},
+	{"a client's key of Kubernetes", "client-key-data:", regexp.MustCompile(`client-key-data:\s*[A-Za-z0-9+/=]{64,}`), seedFix},
+	{"an access key of a cloud", "AKIA", regexp.MustCompile(`\bAKIA[0-9A-Z]{16}\b`), seedFix},
+	{"the password of a wireless network", "psk=", regexp.MustCompile(`(?m)^\s*psk=["']?\S{8,}`), seedFix},
+	{"the password of a wireless network", "access-points:", regexp.MustCompile(`(?m)^\s+password:\s*["']?[^\s"'#]{8,}`), seedFix},
+	{"the password of a wireless network", "wpa_passphrase=", regexp.MustCompile(`(?m)^\s*wpa_passphrase=\S{8,}`), seedFix},
 }
 
 // secretNames are files that hold nothing but secrets.
@@ -66,7 +70,7 @@ func (s *system) checkSecretsIn(e tree.Entry, shown string) []Finding {
 	}
 	text, _ := s.content(e)
 	for _, p := range secretPatterns {
-		if p.pattern.MatchString(text) {
+		if strings.Contains(text, p.sign) && p.pattern.MatchString(text) {
 			return []Finding{fault(shown, p.fix, "it holds %s", p.what)}
 		}
 	}

@@ -229,16 +229,22 @@ func (s *system) content(e tree.Entry) (text string, ok bool) {
 
 // head returns the first n bytes of a file, or nil when it cannot be read.
 func (s *system) head(e tree.Entry, n int64) []byte {
-	b := make([]byte, min(n, e.Content.Size))
-	r, err := s.src.Open(e.Content)
-	if err == nil {
-		_, err = io.ReadFull(r, b)
-	}
+	b, err := s.readHead(e, n)
 	if err != nil {
 		s.fail(e.Path, err)
 		return nil
 	}
 	return b
+}
+
+func (s *system) readHead(e tree.Entry, n int64) ([]byte, error) {
+	b := make([]byte, min(n, e.Content.Size))
+	r, err := s.src.Open(e.Content)
+	if err != nil {
+		return nil, err
+	}
+	_, err = io.ReadFull(r, b)
+	return b, err
 }
 
 // program returns the path of a program in one of the usual directories, or "".
