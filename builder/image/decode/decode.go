@@ -176,10 +176,7 @@ func unpack(ctx context.Context, store *cas.Store, in input, format Format, o Op
 		return Raw{}, err
 	}
 	defer w.Abort()
-	task := o.Report.Task("unpack base image ("+string(format)+")", 0, progress.Bytes)
-	err = unpackTo(ctx, &counter{w: w, max: o.MaxSize, format: format, task: task}, in, format, o)
-	task.Done(err)
-	if err != nil {
+	if err := unpackTo(ctx, &counter{w: w, max: o.MaxSize, format: format, report: o.Report}, in, format, o); err != nil {
 		return Raw{}, err
 	}
 	digest, err := w.Commit()
@@ -201,7 +198,13 @@ type counter struct {
 	w      *cas.SparseWriter
 	n, max int64
 	format Format
+	report progress.Reporter
 	task   progress.Task
+}
+
+// begin announces how many bytes will come; below zero it is unknown.
+func (c *counter) begin(total int64) {
+	c.task = c.report.Task("unpack base image ("+string(c.format)+")", total, progress.Bytes)
 }
 
 func (c *counter) add(n int64) error {

@@ -23,7 +23,10 @@ func unpackStream(ctx context.Context, out *counter, in input, format Format) er
 		return fmt.Errorf("reading %s: %w", format, err)
 	}
 	defer r.Close()
-	if err := copyStream(ctx, out, r); err != nil {
+	out.begin(-1)
+	err = copyStream(ctx, out, r)
+	out.task.Done(err)
+	if err != nil {
 		if errors.Is(err, io.ErrUnexpectedEOF) {
 			err = errors.New("the file is cut off; fetch it again")
 		}

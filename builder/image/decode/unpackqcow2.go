@@ -26,8 +26,15 @@ func unpackQCOW2(ctx context.Context, out *counter, in input, o Options) error {
 	if err != nil {
 		return err
 	}
+	out.begin(q.size)
+	err = q.unpack(ctx, out, o.Workers)
+	out.task.Done(err)
+	return err
+}
+
+func (q *qcow) unpack(ctx context.Context, out *counter, workers int) error {
 	spans := q.spans()
-	return parallel(ctx, len(spans), o.Workers, 2*o.Workers, func() worker {
+	return parallel(ctx, len(spans), workers, 2*workers, func() worker {
 		c := newClusters(q)
 		return func(i int, s *slot) error {
 			s.buf = s.buf[:0]

@@ -21,21 +21,29 @@ func unpackXZ(ctx context.Context, out *counter, in input, o Options) error {
 	if err != nil {
 		return err
 	}
-	largest, plain := int64(1), true
+	largest, total, plain := int64(1), int64(0), true
 	for i, b := range blocks {
 		if blocks[i].header, err = readBlockHeader(in, b); err != nil {
 			return blockError(blocks, b, err)
 		}
-		largest, plain = max(largest, b.size), plain && blocks[i].header.dict > 0
+		largest, total, plain = max(largest, b.size), total+b.size, plain && blocks[i].header.dict > 0
 	}
-	slots := int(min(int64(2*o.Workers), xzMemory/largest))
+	out.begin(total)
+	err = decodeBlocks(ctx, out, in, blocks, largest, plain, o.Workers)
+	out.task.Done(err)
+	return err
+}
+
+// decodeBlocks decodes in parallel when that fits into memory.
+func decodeBlocks(ctx context.Context, out *counter, in input, blocks []xzBlock, largest int64, plain bool, workers int) error {
+	slots := int(min(int64(2*workers), xzMemory/largest))
 	switch {
 	case !plain:
 		return otherFilters(ctx, out, in)
 	case slots < 2:
 		return streamBlocks(ctx, out, in, blocks)
 	}
-	return parallel(ctx, len(blocks), o.Workers, slots, func() worker {
+	return parallel(ctx, len(blocks), workers, slots, func() worker {
 		d := newXZDecoder(in)
 		return func(i int, s *slot) error {
 			s.buf = resize(s.buf, int(blocks[i].size))
