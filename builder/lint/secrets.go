@@ -29,7 +29,7 @@ var secretPatterns = []secret{
 	{"a client's key of Kubernetes", "client-key-data:", regexp.MustCompile(`client-key-data:\s*[A-Za-z0-9+/=]{64,}`), seedFix},
 	{"an access key of a cloud", "AKIA", regexp.MustCompile(`\bAKIA[0-9A-Z]{16}\b`), seedFix},
 	{"the password of a wireless network", "psk=", regexp.MustCompile(`(?m)^\s*psk=["']?\S{8,}`), seedFix},
-	{"the password of a wireless network", "access-points:", regexp.MustCompile(`(?m)^\s+password:\s*["']?[^\s"'#]{8,}`), seedFix},
+	{"the password of a wireless network", "access-points:", regexp.MustCompile(`(?m)^\s+password:\s*["']?[^"'\n#]{8,}`), seedFix},
 	{"the password of a wireless network", "wpa_passphrase=", regexp.MustCompile(`(?m)^\s*wpa_passphrase=\S{8,}`), seedFix},
 }
 
