@@ -65,6 +65,13 @@ func plainTar(files ...file) ([]byte, error) {
 	return b.Bytes(), err
 }
 
+// CNIHash is the SHA-256 of the stand-in of the CNI plugins' release, which is the same for every
+// architecture: its plugins are scripts. Profiles know the hash of the original.
+func CNIHash() (string, error) {
+	data, err := cniTarball()
+	return sha256Hex(data), err
+}
+
 // Releases publishes what the components download for the architecture of p: KubeEdge, the CNI
 // plugins, Kubernetes and CRI-O's bundle, with the files of hashes that upstream has.
 func (u *Upstream) Releases(p Programs) error {
@@ -125,12 +132,16 @@ func (u *Upstream) kubeEdgeSources() error {
 	return nil
 }
 
-func (u *Upstream) cni(p Programs) error {
+func cniTarball() ([]byte, error) {
 	var files []file
 	for _, name := range cniPlugins() {
 		files = append(files, program("./"+name, []byte(cniPlugin)))
 	}
-	data, err := tarball(files...)
+	return tarball(files...)
+}
+
+func (u *Upstream) cni(p Programs) error {
+	data, err := cniTarball()
 	if err != nil {
 		return err
 	}
@@ -177,17 +188,22 @@ func (u *Upstream) kubernetesUnits() error {
 // bundle publishes CRI-O's static bundle: 1.20.0 for amd64, whose name says no architecture, and
 // 1.20.3 for both, which has no runc on arm64.
 func (u *Upstream) bundle(p Programs) error {
-	const base = "https://storage.googleapis.com/k8s-conform-cri-o/artifacts/"
+	const bucket = "https://storage.googleapis.com/k8s-conform-cri-o/artifacts/"
 	bundles := map[string][]file{"cri-o." + p.Arch + ".v" + crioARM + ".tar.gz": bundleFiles("cri-o/", p, crioARM, p.Arch != "arm64")}
 	if p.Arch == "amd64" {
 		bundles["crio-v"+crioGuide+".tar.gz"] = bundleFiles("crio-v"+crioGuide+"/", p, crioGuide, true)
 	}
 	for _, name := range sortedNames(bundles) {
-		data, err := tarball(bundles[name]...)
-		if err == nil {
-			err = u.Put(base+name, data)
+		version := crioARM
+		if strings.Contains(name, crioGuide) {
+			version = crioGuide
 		}
+		data, err := tarball(bundles[name]...)
 		if err != nil {
+			return err
+		}
+		release := "https://github.com/cri-o/cri-o/releases/download/v" + version + "/"
+		if err := errors.Join(u.Put(bucket+name, data), u.Put(release+name, data)); err != nil {
 			return err
 		}
 	}
