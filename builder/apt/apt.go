@@ -55,7 +55,10 @@ type Source struct {
 	IgnoreValidUntil bool
 }
 
-func (s Source) flat() bool { return s.Suite == "/" || strings.HasPrefix(s.Suite, "./") }
+// flat goes by the slash at the end, as apt does.
+func (s Source) flat() bool {
+	return strings.HasSuffix(s.Suite, "/") || strings.HasPrefix(s.Suite, "./")
+}
 
 // dir is the directory of the Release file below the base URL.
 func (s Source) dir() string {

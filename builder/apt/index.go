@@ -124,9 +124,10 @@ func (f *packageFields) relationSlot(name string) *string {
 	return nil
 }
 
-// safePath is Filename below the archive's base URL.
-func safePath(prefix, name string) (string, error) {
-	p := path.Join(prefix, name)
+// safePath is Filename without "./". It is relative to the archive's base URL, for the index of a
+// flat archive in a subdirectory too (tried with apt 2.6).
+func safePath(name string) (string, error) {
+	p := path.Clean(name)
 	if name == "" || p == ".." || strings.HasPrefix(p, "../") || strings.HasPrefix(p, "/") {
 		return "", fmt.Errorf("file name %q leaves the archive", name)
 	}

@@ -23,13 +23,13 @@ func sourceOf(r *aptrepo.Repo, dir string) Source {
 		Keyring: r.Keyring(), Fingerprints: []string{r.Fingerprint()}}
 }
 
-func loadTest(t *testing.T, s Source) (*Universe, error) {
+func loadTest(t *testing.T, sources ...Source) (*Universe, error) {
 	t.Helper()
 	store, err := cas.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Load(context.Background(), fetch.New(fetch.Config{Store: store, Retries: -1}), store, []Source{s}, "arm64", testNow)
+	return Load(context.Background(), fetch.New(fetch.Config{Store: store, Retries: -1}), store, sources, "arm64", testNow)
 }
 
 func TestLoadFaults(t *testing.T) {
@@ -84,7 +84,7 @@ func edit(t *testing.T, name, from, to string) {
 	must(t, os.WriteFile(name, []byte(strings.Replace(string(data), from, to, 1)), 0o644))
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

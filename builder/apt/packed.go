@@ -16,7 +16,7 @@ import (
 )
 
 // packedVersion changes when the same index is to be packed in another way.
-const packedVersion = "1"
+const packedVersion = "2"
 
 // packed is what is kept of a Packages index: a blob of the store that is read in a fraction of the
 // time which decompressing and parsing take. It is a list of strings, each with its length as
@@ -34,7 +34,7 @@ var errPacked = errors.New("the packed form in the store is damaged")
 
 // unpacked returns the packed form of an index in the store, which it makes when nobody did before.
 func (l loader) unpacked(name, ext string, index cas.Digest) (packed, error) {
-	key := cas.Of([]byte(strings.Join([]string{"apt index", packedVersion, l.arch, l.prefix(), string(index)}, "\n")))
+	key := cas.Of([]byte(strings.Join([]string{"apt index", packedVersion, l.arch, string(index)}, "\n")))
 	if saved, ok, err := l.store.Result(key); err == nil && ok && l.store.Has(cas.Digest(saved)) {
 		return readPacked(l.store, cas.Digest(saved))
 	}
@@ -46,14 +46,6 @@ func (l loader) unpacked(name, ext string, index cas.Digest) (packed, error) {
 		return "", err
 	}
 	return readPacked(l.store, d)
-}
-
-// prefix is what comes before the paths in a flat archive's index.
-func (l loader) prefix() string {
-	if l.source.flat() {
-		return l.source.dir()
-	}
-	return ""
 }
 
 func readPacked(store *cas.Store, d cas.Digest) (packed, error) {
@@ -90,15 +82,15 @@ func (l loader) pack(name, ext string, index cas.Digest) (cas.Digest, error) {
 		return "", err
 	}
 	defer w.Abort()
-	if err := packIndex(w, r, l.arch, l.prefix()); err != nil {
+	if err := packIndex(w, r, l.arch); err != nil {
 		return "", err
 	}
 	return w.Commit()
 }
 
 // packIndex keeps the packages that fit arch.
-func packIndex(w io.Writer, r io.Reader, arch, prefix string) error {
-	p := packer{w: bufio.NewWriterSize(w, 1<<18), arch: arch, prefix: prefix, seen: map[string]struct{}{}}
+func packIndex(w io.Writer, r io.Reader, arch string) error {
+	p := packer{w: bufio.NewWriterSize(w, 1<<18), arch: arch, seen: map[string]struct{}{}}
 	for stanza, err := range deb.ParseStanzas(r, maxIndex) {
 		if err != nil {
 			return err
@@ -116,11 +108,11 @@ func packIndex(w io.Writer, r io.Reader, arch, prefix string) error {
 
 // packer writes a packed index. Faults of writing show in Flush.
 type packer struct {
-	w            *bufio.Writer
-	arch, prefix string
-	seen         map[string]struct{}
-	mentions     []string
-	length       []byte
+	w        *bufio.Writer
+	arch     string
+	seen     map[string]struct{}
+	mentions []string
+	length   []byte
 }
 
 func (p *packer) put(s string) {
@@ -142,7 +134,7 @@ func (p *packer) add(f packageFields) error {
 	if _, err := cas.ParseDigest(f.sha256); err != nil {
 		return fmt.Errorf("%s: %w", f.name, err)
 	}
-	path, err := safePath(p.prefix, f.path)
+	path, err := safePath(f.path)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.name, err)
 	}

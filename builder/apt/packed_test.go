@@ -35,10 +35,10 @@ Version: 1
 
 func TestPackIndex(t *testing.T) {
 	var b bytes.Buffer
-	must(t, packIndex(&b, strings.NewReader(testIndex), "arm64", "sub"))
+	must(t, packIndex(&b, strings.NewReader(testIndex), "arm64"))
 	list, names, err := packed(b.String()).packages(nil, 3)
 	must(t, err)
-	want := []Package{{Name: "a", Version: "1:2-3", Arch: "arm64", Path: "sub/pool/a.deb", Size: 12, SHA256: cas.Digest(strings.Repeat("0123456789abcdef", 4)), Source: 3,
+	want := []Package{{Name: "a", Version: "1:2-3", Arch: "arm64", Path: "pool/a.deb", Size: 12, SHA256: cas.Digest(strings.Repeat("0123456789abcdef", 4)), Source: 3,
 		Priority: "required", Essential: true, MultiArch: "same", SourcePackage: "src (1)", PreDepends: "b", Depends: "c | d (>= 1),\n e", Provides: "a-abi (= 2)"}}
 	if diff := cmp.Diff(want, list); diff != "" {
 		t.Error(diff)
@@ -55,13 +55,13 @@ func TestPackIndex(t *testing.T) {
 func TestPackIndexFaults(t *testing.T) {
 	for from, want := range map[string]string{"Package: a\n": "without Package", "Version: 1:2-3\n": "without Package or Version", "Size: 12": `size "" is no number`,
 		"SHA256: 0": "a: ", "Filename: pool/a.deb\n": `file name "" leaves`} {
-		err := packIndex(&bytes.Buffer{}, strings.NewReader(strings.Replace(testIndex, from, "", 1)), "arm64", "")
+		err := packIndex(&bytes.Buffer{}, strings.NewReader(strings.Replace(testIndex, from, "", 1)), "arm64")
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("without %q: %v, want %s", from, err, want)
 		}
 	}
 	for _, path := range []string{"../a.deb", "/etc/passwd", "a/../../b"} {
-		err := packIndex(&bytes.Buffer{}, strings.NewReader(strings.Replace(testIndex, "pool/a.deb", path, 1)), "arm64", "")
+		err := packIndex(&bytes.Buffer{}, strings.NewReader(strings.Replace(testIndex, "pool/a.deb", path, 1)), "arm64")
 		if err == nil || !strings.Contains(err.Error(), "leaves the archive") {
 			t.Errorf("%s: %v", path, err)
 		}
@@ -103,7 +103,7 @@ func FuzzPackages(f *testing.F) {
 	f.Add("Package: a\nVersion: 1\nArchitecture: all\nFilename: a\nSize: 1\nSHA256: " + strings.Repeat("0", 64) + "\nProvides: b (= 1), c,,\nConflicts: a\n\n\nPackage: b")
 	f.Fuzz(func(t *testing.T, text string) {
 		var b bytes.Buffer
-		if packIndex(&b, strings.NewReader(text), "arm64", "") != nil {
+		if packIndex(&b, strings.NewReader(text), "arm64") != nil {
 			return
 		}
 		u := newUniverse("arm64")
@@ -122,7 +122,7 @@ func FuzzPackages(f *testing.F) {
 // FuzzPacked: a damaged packed form gives an error, never a panic.
 func FuzzPacked(f *testing.F) {
 	var b bytes.Buffer
-	if err := packIndex(&b, strings.NewReader(testIndex), "arm64", ""); err != nil {
+	if err := packIndex(&b, strings.NewReader(testIndex), "arm64"); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b.String())

@@ -1,18 +1,16 @@
-// Package aptrepo makes small signed Debian archives for tests.
+// Package aptrepo makes small signed Debian archives for tests, and runs the real apt-get over them.
 //
 // A Repo is one suite of generated packages. Write gives it the layout of a real archive: pool/,
-// dists/ with Packages, Packages.gz, by-hash and a
-// clear-signed InRelease. Nothing in it is faked: dpkg, apt and edgebake read it.
+// dists/ with Packages in several forms, by-hash and a clear-signed InRelease, or that of a flat
+// archive. Nothing in it is faked: dpkg, apt and edgebake read it.
 package aptrepo
 
 import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
-	"crypto/sha256"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,7 +18,6 @@ import (
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
-	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 )
 
@@ -47,6 +44,18 @@ type Repo struct {
 	Arch  string // default "arm64"
 	// ValidUntil of the Release; zero leaves the field out.
 	ValidUntil time.Time
+	// Fields are further lines of the Release: "NotAutomatic: yes\n".
+	Fields string
+	// Flat has everything in the directory of the Release file, which is Suite below the root ("/",
+	// "./sub/").
+	Flat bool
+	// Detached signs with Release.gpg beside Release; otherwise there is an InRelease.
+	Detached bool
+	// SplitAll gives packages of architecture "all" an index of their own.
+	SplitAll bool
+	// Forms of the index: "", ".gz", ".xz" (needs xz). None is plain and gzip.
+	Forms  []string
+	signer *packet.PrivateKey
 }
 
 // New returns an empty archive with a key of its own.
@@ -57,7 +66,7 @@ func New(t testing.TB) *Repo {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Repo{t: t, key: key, Suite: "stable", Arch: "arm64"}
+	return &Repo{t: t, key: key, signer: key.PrivateKey, Suite: "stable", Arch: "arm64"}
 }
 
 // Add adds packages and returns the archive.
@@ -77,64 +86,6 @@ func (r *Repo) Keyring() []byte {
 
 // Fingerprint of the primary key, 40 hexadecimal digits.
 func (r *Repo) Fingerprint() string { return fmt.Sprintf("%X", r.key.PrimaryKey.Fingerprint) }
-
-// Write makes the archive in dir and returns dir.
-func (r *Repo) Write(dir string) string {
-	r.t.Helper()
-	var index strings.Builder
-	for _, d := range r.debs {
-		data := d.Build(r.t)
-		name := fmt.Sprintf("pool/main/%s_%s_%s.deb", d.Name, strings.ReplaceAll(or(d.Version, "1"), ":", "%3a"), or(d.Arch, "all"))
-		r.put(dir, name, data)
-		fmt.Fprintf(&index, "%sFilename: %s\nSize: %d\nSHA256: %x\n\n", d.control(), name, len(data), sha256.Sum256(data))
-	}
-	base := filepath.Join("dists", r.Suite)
-	var sums strings.Builder
-	for name, data := range map[string][]byte{"Packages": []byte(index.String()), "Packages.gz": compress(r.t, []byte(index.String()))} {
-		name = "main/binary-" + r.Arch + "/" + name
-		sum := fmt.Sprintf("%x", sha256.Sum256(data))
-		r.put(dir, filepath.Join(base, name), data)
-		r.put(dir, filepath.Join(base, filepath.Dir(name), "by-hash/SHA256", sum), data)
-		fmt.Fprintf(&sums, " %s %d %s\n", sum, len(data), name)
-	}
-	r.put(dir, filepath.Join(base, "InRelease"), r.sign(r.release(sums.String())))
-	return dir
-}
-
-func (r *Repo) release(sums string) string {
-	text := fmt.Sprintf("Origin: Test\nSuite: %s\nCodename: %s\nDate: %s\nAcquire-By-Hash: yes\nArchitectures: %s\nComponents: main\n",
-		r.Suite, r.Suite, date.Format(time.RFC1123), r.Arch)
-	if !r.ValidUntil.IsZero() {
-		text += "Valid-Until: " + r.ValidUntil.UTC().Format(time.RFC1123) + "\n"
-	}
-	return text + "SHA256:\n" + sums
-}
-
-func (r *Repo) sign(text string) []byte {
-	var b bytes.Buffer
-	w, err := clearsign.Encode(&b, r.key.PrivateKey, &packet.Config{Time: func() time.Time { return date }})
-	if err == nil {
-		_, err = w.Write([]byte(text))
-	}
-	if err == nil {
-		err = w.Close()
-	}
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return b.Bytes()
-}
-
-func (r *Repo) put(dir, name string, data []byte) {
-	r.t.Helper()
-	p := filepath.Join(dir, name)
-	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
-		r.t.Fatal(err)
-	}
-	if err := os.WriteFile(p, data, 0o644); err != nil {
-		r.t.Fatal(err)
-	}
-}
 
 func (d Deb) control() string {
 	text := fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: %s\nPriority: %s\nMaintainer: Test <test@example.org>\n",
