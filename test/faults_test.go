@@ -47,6 +47,12 @@ func TestFaults(t *testing.T) {
 		{"interrupted stages", testInterruptedStages},
 		{"failing script", testFailingScript},
 		{"image too small", testImageTooSmall},
+		{"foreign output", testForeignOutput},
+		{"unwritable", testUnwritable},
+		{"full disk", testFullDisk},
+		{"damaged store", testDamagedStore},
+		{"two bakes", testTwoBakes},
+		{"killed", testKilled},
 		{"lock --update", testUpdate},
 		{"lock --update of nothing", testUpdateUnknown},
 	} {
@@ -218,6 +224,10 @@ func testImageTooSmall(t *testing.T, bin string) {
 		t.Errorf("left behind: %v", left)
 	}
 	w.size += more
+	w.want("large")
+	w.lock()
+	w.ends(5, w.command(w.files(), "bake", "--no-boot"), "free-space") // it fits, but could not start
+	w.size += 32
 	w.want("large")
 	w.lock()
 	w.ends(0, w.command(w.files(), "bake", "--no-boot"))

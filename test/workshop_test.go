@@ -16,6 +16,7 @@ import (
 
 	"github.com/edgebake/edgebake/builder/lock"
 	"github.com/edgebake/edgebake/test/aptrepo"
+	"github.com/edgebake/edgebake/test/oracle"
 )
 
 const (
@@ -165,14 +166,26 @@ func (w *workshop) deb(name string) string {
 	return filepath.Join(w.archive, filepath.FromSlash(w.locked()[name].Path))
 }
 
-// goodGuest is what the console shows when every script succeeded.
-const goodGuest = "echo @@EB boot; echo @@EB clean; echo @@EB done"
+// goodGuest is what the console shows when every script succeeded. As there, dpkg's database on the
+// scratch disk then says that all is configured.
+const goodGuest = "echo @@EB boot; " + configures + "; echo @@EB clean; echo @@EB done"
 
-// qemu leaves nothing in PATH but a stand-in for QEMU: it tells a version, and its console is what
-// the shell script prints. The scratch disk stays as it was.
+// configures edits the scratch disk among QEMU's arguments.
+const configures = `for arg; do case $arg in *scratch.img*) disk=${arg#*file=}; disk=${disk%%,*};; esac; done
+status=/var/lib/dpkg/status
+debugfs -R "cat $status" "$disk" 2>"$disk.log" | sed 's/ ok unpacked$/ ok installed/' >"$disk.status"
+printf 'rm %s\nwrite "%s" %s\n' $status "$disk.status" $status | debugfs -w "$disk" >>"$disk.log" 2>&1`
+
+// qemu leaves nothing in PATH but a stand-in for QEMU (it tells a version, and its console is what
+// the shell script prints) and what that needs.
 func (w *workshop) qemu(script string) {
 	w.t.Helper()
 	dir := w.t.TempDir()
+	for _, tool := range []string{"debugfs", "sed"} {
+		if err := os.Symlink(oracle.Need(w.t, tool), filepath.Join(dir, tool)); err != nil {
+			w.t.Fatal(err)
+		}
+	}
 	script = "#!/bin/sh\n[ \"$1\" = --version ] && echo QEMU emulator version 7.2.0 && exit\n" + script + "\n"
 	if err := os.WriteFile(filepath.Join(dir, "qemu-system-aarch64"), []byte(script), 0o755); err != nil {
 		w.t.Fatal(err)

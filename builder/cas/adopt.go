@@ -31,7 +31,7 @@ func (s *Store) Adopt(path string, want Digest, size int64) (Digest, error) {
 }
 
 func (s *Store) adoptFile(f *os.File, d Digest) error {
-	if s.Has(d) {
+	if s.Intact(d) {
 		return os.Remove(f.Name())
 	}
 	if err := f.Chmod(0o444); err != nil {

@@ -140,7 +140,7 @@ func (s *Store) Put(r io.Reader) (Digest, int64, error) {
 // PutBytes stores b.
 func (s *Store) PutBytes(b []byte) (Digest, error) {
 	d := Of(b)
-	if s.Has(d) {
+	if s.Intact(d) {
 		return d, nil
 	}
 	d, _, err := s.Put(bytes.NewReader(b))
@@ -204,7 +204,7 @@ func (b *Blob) Size() int64 { return b.size }
 // Reader returns a new reader of the whole blob, independent of other readers.
 func (b *Blob) Reader() *io.SectionReader { return io.NewSectionReader(b.f, 0, b.size) }
 
-// ReadAll returns a blob of at most limit bytes and checks its digest again.
+// ReadAll returns a blob of at most limit bytes and checks its digest again: see DamagedError.
 func (s *Store) ReadAll(d Digest, limit int64) ([]byte, error) {
 	b, err := s.Open(d)
 	if err != nil {
@@ -219,7 +219,7 @@ func (s *Store) ReadAll(d Digest, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("reading blob %s: %w", d.Short(), err)
 	}
 	if got := Of(data); got != d {
-		return nil, &MismatchError{Name: s.Path(d), Want: d, Got: got, WantSize: -1, GotSize: b.size}
+		return nil, s.drop(&DamagedError{Path: s.Path(d), Want: d, Got: got})
 	}
 	return data, nil
 }

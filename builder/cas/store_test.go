@@ -142,8 +142,8 @@ func TestReadAllChecksAgain(t *testing.T) {
 	if err := os.WriteFile(s.Path(d), []byte("hexxo"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	var mismatch *MismatchError
-	if _, err := s.ReadAll(d, 5); !errors.As(err, &mismatch) {
+	var damaged *DamagedError
+	if _, err := s.ReadAll(d, 5); !errors.As(err, &damaged) {
 		t.Errorf("a rotten blob: %v", err)
 	}
 }

@@ -54,10 +54,16 @@ func (s *Store) check(d Digest) error {
 	if damage.Cause == nil && damage.Got == d {
 		return nil
 	}
-	_ = os.Remove(damage.Path) // where nothing can be removed nothing can be stored either
 	if s.damaged != nil {
 		s.damaged(damage)
 	}
+	return s.drop(damage)
+}
+
+// drop removes a damaged blob. Where nothing can be removed nothing can be stored either.
+func (s *Store) drop(damage *DamagedError) error {
+	_ = os.Remove(damage.Path)
+	s.intact.Delete(damage.Want)
 	return damage
 }
 

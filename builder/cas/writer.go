@@ -56,7 +56,7 @@ func (w *Writer) Commit() (Digest, error) {
 		return "", errors.New("committing a blob that was committed or aborted")
 	}
 	d := w.sum()
-	if w.store.Has(d) {
+	if w.store.Intact(d) { // a damaged one is replaced
 		w.Abort()
 		return d, nil
 	}

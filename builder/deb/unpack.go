@@ -48,7 +48,7 @@ func Extract(ctx context.Context, store *cas.Store, blob cas.Digest) (Extracted,
 	key := cas.Of([]byte(extractVersion + "\n" + string(blob)))
 	if saved, ok, err := store.Result(key); err == nil && ok {
 		var e Extracted
-		if json.Unmarshal(saved, &e) == nil && store.Has(e.Data) {
+		if json.Unmarshal(saved, &e) == nil && store.Intact(e.Data) {
 			return e, nil
 		}
 	}

@@ -151,11 +151,16 @@ func passing(err error) bool {
 	switch {
 	case errors.As(err, &status):
 		return status.Code >= 500 || status.Code == http.StatusTooManyRequests || status.Code == http.StatusRequestTimeout
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, fs.ErrPermission), // of our own disk
+	case noRoom(err), errors.Is(err, fs.ErrPermission), // of our own disk
 		errors.As(err, &dns), errors.As(err, &mismatch), errors.As(err, &large), errors.As(err, &file), errors.As(err, &redirect):
 		return false
 	}
 	return true
+}
+
+// noRoom reports whether our own disk is at fault.
+func noRoom(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EROFS)
 }
 
 // explain turns what grab says into this package's errors.

@@ -107,13 +107,15 @@ func New(cfg Config) *Client {
 }
 
 // All downloads every request that the store lacks, several at once. It goes on after a failure
-// and joins all failures; each is an *Error, a *NotFoundError or an *OfflineError.
+// and joins all failures; each is an *Error, a *NotFoundError or an *OfflineError. A full disk ends it.
 func (c *Client) All(ctx context.Context, requests []Request) error {
 	release, err := c.cfg.Store.Hold(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	failures := make([]error, len(requests))
 	slots := make(chan struct{}, c.cfg.Jobs)
 	var wg sync.WaitGroup
@@ -121,10 +123,15 @@ func (c *Client) All(ctx context.Context, requests []Request) error {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			failures[i] = c.pinned(ctx, r)
+			if failures[i] = c.pinned(ctx, r); noRoom(failures[i]) {
+				cancel(failures[i])
+			}
 		})
 	}
 	wg.Wait()
+	if cause := context.Cause(ctx); noRoom(cause) {
+		return cause
+	}
 	return errors.Join(failures...)
 }
 
@@ -170,6 +177,9 @@ func (c *Client) firstOf(ctx context.Context, r Request, urls []string, m *meter
 			return "", context.Cause(ctx)
 		}
 		attempts = append(attempts, Attempt{URL: redact(u), Err: err})
+		if noRoom(err) {
+			break // no other address has a better disk
+		}
 		c.cfg.Reporter.Detail("%s: %s: %v", r.Name, redact(u), err)
 	}
 	return "", conclude(r.Name, attempts)
