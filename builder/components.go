@@ -10,7 +10,7 @@ import (
 
 // kit is what the profile's components are made with.
 func (c Config) kit() component.Kit {
-	return component.Kit{Store: c.Store, Client: c.Client, Profile: c.Profile, Go: component.Go{Offline: c.Offline}}
+	return component.Kit{Store: c.Store, Client: c.Client, Profile: c.Profile, Go: component.Go{Offline: c.Offline}, Report: c.Report}
 }
 
 func (c Config) components(ctx context.Context) ([]tree.Layer, progress.Outcome, error) {

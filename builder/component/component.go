@@ -18,6 +18,7 @@ import (
 	"github.com/edgebake/edgebake/builder/fetch"
 	"github.com/edgebake/edgebake/builder/lock"
 	"github.com/edgebake/edgebake/builder/profile"
+	"github.com/edgebake/edgebake/builder/progress"
 	"github.com/edgebake/edgebake/builder/tree"
 )
 
@@ -28,6 +29,8 @@ type Kit struct {
 	// Profile says where the files of the machine are.
 	Profile profile.Loaded
 	Go      Go
+	// Report is told of what is pulled from registries; nil discards it.
+	Report progress.Reporter
 }
 
 // recipe is what a kind of component wants.

@@ -16,6 +16,7 @@ import (
 	"github.com/edgebake/edgebake/builder/cas"
 	"github.com/edgebake/edgebake/builder/lock"
 	"github.com/edgebake/edgebake/builder/profile"
+	"github.com/edgebake/edgebake/builder/progress"
 )
 
 const (
@@ -106,7 +107,7 @@ func (k Kit) pinRemote(ctx context.Context, r imageRequest) (lock.Image, error) 
 	image := lock.Image{Name: r.name, TrustOnFirstUse: !exact}
 	desc, err := remote.Get(ref, reg.options...)
 	if err != nil {
-		return lock.Image{}, err
+		return lock.Image{}, unreachable(ref, err)
 	}
 	if desc.MediaType.IsIndex() {
 		index, err := k.keep(desc.Manifest, reg.manifestURL)
@@ -126,6 +127,12 @@ func (k Kit) pinRemote(ctx context.Context, r imageRequest) (lock.Image, error) 
 		return lock.Image{}, fmt.Errorf("its manifest is of type %s, which is not supported; Docker schema 2 and OCI are", desc.MediaType)
 	}
 	return k.describe(image, desc.Manifest, r.platform, reg)
+}
+
+// unreachable says what else there is when a registry does not give an image.
+func unreachable(ref name.Reference, err error) error {
+	return fmt.Errorf("%w; another registry that has it is named with --mirror %s://%s=URL, a local copy with source: archive",
+		err, ref.Context().Scheme(), ref.Context().RegistryStr())
 }
 
 // describe fills in what the manifest says; the configuration is fetched, since it names the architecture.
@@ -297,7 +304,32 @@ func (k Kit) pull(reg repository, b lock.Blob) error {
 		return err
 	}
 	defer body.Close()
-	return k.putVerified(body, b, ref.String())
+	task := k.task(ref.Context().String()+" "+b.SHA256.Short(), b.Size)
+	err = k.putVerified(&counted{body, task}, b, ref.String())
+	if err != nil && strings.Contains(err.Error(), "error verifying") { // the registry's client was first to notice
+		err = &cas.MismatchError{Name: ref.String(), Want: b.SHA256, Got: "other bytes", WantSize: -1}
+	}
+	task.Done(err)
+	return err
+}
+
+func (k Kit) task(name string, size int64) progress.Task {
+	if k.Report == nil {
+		return progress.Discard{}.Task(name, size, progress.Bytes)
+	}
+	return k.Report.Task(name, size, progress.Bytes)
+}
+
+// counted tells how far a download is.
+type counted struct {
+	r    io.Reader
+	task progress.Task
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.task.Add(int64(n))
+	return n, err
 }
 
 func (k Kit) putVerified(r io.Reader, b lock.Blob, what string) error {

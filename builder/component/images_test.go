@@ -8,7 +8,10 @@ import (
 	"errors"
 	"io"
 	"log"
+	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path"
 	"path/filepath"
@@ -409,4 +412,32 @@ func FuzzManifest(f *testing.F) {
 		}
 		_, _ = namedIn(data, "example.org/x:1") // must not panic
 	})
+}
+
+// A registry, or what is in between, that changes bytes.
+func TestChangedBlobsAreRefused(t *testing.T) {
+	u := newRegistry(t)
+	k := newKit(t, t.TempDir(), "arm64", boxComponents, u)
+	pins, err := k.Resolve(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	upstream, err := url.Parse(u.mirrors[0].URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(upstream)
+	proxy.ModifyResponse = func(r *http.Response) error {
+		if strings.Contains(r.Request.URL.Path, "/blobs/") {
+			r.Body = io.NopCloser(strings.NewReader(strings.Repeat("x", int(r.ContentLength))))
+		}
+		return nil
+	}
+	server := httptest.NewServer(proxy)
+	defer server.Close()
+	k.Client = fetch.New(fetch.Config{Store: k.Store, Mirrors: []fetch.Mirror{{Prefix: "https://example.org", URL: server.URL}}})
+	var mismatch *cas.MismatchError
+	if err := k.Fetch(t.Context(), pins); !errors.As(err, &mismatch) {
+		t.Errorf("changed layers: %v", err)
+	}
 }

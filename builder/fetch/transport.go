@@ -1,32 +1,71 @@
 package fetch
 
-import "net/http"
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+)
 
 // Transport returns what other HTTP clients (that of container registries) shall send requests
-// through: it puts in the mirrors as Get does, names the user agent and refuses to go online when
-// nothing may be downloaded. Bodies are not verified; the caller knows their digests.
+// through: it puts in the mirrors as Get does, names the user agent, ends a body that stalls and
+// refuses to go online when nothing may be downloaded. Bodies are not verified; the caller knows
+// their digests.
 func (c *Client) Transport() http.RoundTripper { return transport{c} }
 
 type transport struct{ client *Client }
 
 // RoundTrip implements http.RoundTripper.
 func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	asked := req.URL.String()
-	if t.client.cfg.Offline {
+	c := t.client
+	if c.cfg.Offline {
 		return nil, &OfflineError{Name: req.URL.Host + req.URL.Path, URLs: []string{req.URL.Redacted()}}
 	}
-	out := req.Clone(req.Context())
-	out.Header.Set("User-Agent", t.client.cfg.UserAgent)
-	if mirrored, ok := rewrite(asked, t.client.cfg.Mirrors); ok {
+	ctx, cancel := context.WithCancelCause(req.Context())
+	out := req.Clone(ctx)
+	out.Header.Set("User-Agent", c.cfg.UserAgent)
+	if mirrored, ok := rewrite(req.URL.String(), c.cfg.Mirrors); ok {
 		u, err := out.URL.Parse(mirrored)
 		if err != nil {
+			cancel(nil)
 			return nil, err
 		}
 		out.URL, out.Host = u, u.Host
 	}
-	resp, err := t.client.http.Transport.RoundTrip(out)
-	if resp != nil {
-		resp.Request = req // clients of registries look at its scheme
+	resp, err := c.http.Transport.RoundTrip(out)
+	if err != nil {
+		cancel(nil)
+		return nil, err
 	}
-	return resp, err
+	resp.Request = req // clients of registries look at its scheme
+	resp.Body = &watched{ReadCloser: resp.Body, ctx: ctx, cancel: cancel, watch: newWatch(c.cfg.Stall, cancel)}
+	return resp, nil
+}
+
+// watched is a body that must bring something in each stall period.
+type watched struct {
+	io.ReadCloser
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	watch  *watch
+	closed bool
+}
+
+func (b *watched) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.watch.add(n)
+	var stall *StallError
+	if err != nil && !errors.Is(err, io.EOF) && errors.As(context.Cause(b.ctx), &stall) {
+		err = stall
+	}
+	return n, err
+}
+
+func (b *watched) Close() error {
+	if !b.closed {
+		b.closed = true
+		b.watch.stop()
+		defer b.cancel(nil)
+	}
+	return b.ReadCloser.Close()
 }
