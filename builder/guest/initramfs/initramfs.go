@@ -27,6 +27,9 @@ import (
 //go:embed scripts/guest-init.sh
 var guestInit []byte
 
+//go:embed scripts/bytecompile.py
+var byteCompile []byte
+
 //go:embed scripts/image-init.sh
 var imageInit []byte
 
@@ -51,7 +54,7 @@ const (
 // ForGuest returns the uncompressed archive that a configure job starts with. A job's own files
 // follow it as a second archive (Archive), which the kernel unpacks over it.
 func ForGuest(ctx context.Context, s Source) ([]byte, error) {
-	return build(ctx, s, guestInit, guestModules(s.Arch))
+	return build(ctx, s, guestInit, guestModules(s.Arch), File{Path: "bytecompile.py", Mode: 0o644, Data: byteCompile})
 }
 
 // CheckGuest says what the kernel of s lacks for ForGuest, busybox aside.
@@ -92,7 +95,7 @@ func imageModules(arch string) []string {
 		"reset_raspberrypi?", "pcie_brcmstb?", "phy_generic?", "dwc2?", "xhci_plat_hcd?", "ahci?")
 }
 
-func build(ctx context.Context, s Source, init []byte, wanted []string) ([]byte, error) {
+func build(ctx context.Context, s Source, init []byte, wanted []string, extra ...File) ([]byte, error) {
 	busybox, err := readBusybox(s)
 	if err != nil {
 		return nil, err
@@ -101,7 +104,7 @@ func build(ctx context.Context, s Source, init []byte, wanted []string) ([]byte,
 	if err != nil {
 		return nil, err
 	}
-	files := skeleton(init, busybox)
+	files := append(skeleton(init, busybox), extra...)
 	var order strings.Builder
 	for _, m := range modules {
 		files = append(files, File{Path: "modules/" + m.Name + ".ko", Mode: 0o644, Data: m.Data})

@@ -95,9 +95,38 @@ cover_programs() {
 		[ -f "/root$program" ] || continue
 		mount --bind /root/run/edgebake/noop "/root$program" || fail "prepare covering $program"
 	done </job/noop
+	cover_py3compile
+	cover_certificates
+}
+
+# ca-certificates updates /etc/ssl/certs in its postinst without the hooks, and again in the trigger
+# that the postinst activates. Where there are no hooks the second does all that the first does.
+cover_certificates() {
+	[ -f /root/usr/sbin/update-ca-certificates ] || return 0
+	cp -p /root/usr/sbin/update-ca-certificates /root/run/edgebake/
+	mount --bind /root/run/edgebake/certificates /root/usr/sbin/update-ca-certificates || fail "prepare covering update-ca-certificates"
+}
+
+# Starting Python for each package takes longer than compiling: calls of py3compile are noted, and
+# made by byte_compile when all is configured.
+cover_py3compile() {
+	[ -f /root/usr/bin/py3compile ] || return 0
+	cp /root/usr/bin/py3compile /root/run/edgebake/py3compile
+	mount --bind /root/run/edgebake/note /root/usr/bin/py3compile || fail "prepare covering py3compile"
+}
+
+byte_compile() {
+	[ -s /root/run/edgebake/py3compile.calls ] || return 0
+	say "package python3 byte-compiling"
+	cp /bytecompile.py /root/run/edgebake/
+	inside chroot /root /usr/bin/python3 /run/edgebake/bytecompile.py /run/edgebake/py3compile /run/edgebake/py3compile.calls
+	code=$?
+	[ "$code" -eq 0 ] || fail "script python3 byte-compiling $code"
 }
 
 uncover_programs() {
+	umount /root/usr/bin/py3compile 2>/dev/null
+	umount /root/usr/sbin/update-ca-certificates 2>/dev/null
 	tac /job/noop | while read -r program; do
 		umount "/root$program" 2>/dev/null
 	done
@@ -107,7 +136,23 @@ cover() {
 	say "step prepare"
 	printf '#!/bin/sh\nexit 0\n' >/root/run/edgebake/noop
 	printf '#!/bin/sh\nexit 101\n' >/root/run/edgebake/policy-rc.d
-	chmod 755 /root/run/edgebake/noop /root/run/edgebake/policy-rc.d
+	cat >/root/run/edgebake/note <<-'END'
+		#!/bin/sh
+		{
+			[ "$#" -eq 0 ] || printf '%s\037' "$@"
+			echo
+		} >>/run/edgebake/py3compile.calls
+	END
+	cat >/root/run/edgebake/certificates <<-'END'
+		#!/bin/sh
+		if [ "$#:$1:$2:$DPKG_MAINTSCRIPT_PACKAGE" = "2:--hooksdir::ca-certificates" ] &&
+			[ -z "$(ls -A /etc/ca-certificates/update.d 2>/dev/null)" ]; then
+			exit 0
+		fi
+		exec /run/edgebake/update-ca-certificates "$@"
+	END
+	chmod 755 /root/run/edgebake/certificates
+	chmod 755 /root/run/edgebake/noop /root/run/edgebake/policy-rc.d /root/run/edgebake/note
 	cover_programs
 	policy_time=
 	if [ ! -e /root/usr/sbin/policy-rc.d ]; then
@@ -227,6 +272,7 @@ configure() {
 		say "step triggers"
 		run_dpkg --triggers-only -a || fail "configure triggers"
 	fi
+	byte_compile
 	say "step audit"
 	# A system that was in use may have had things dpkg --audit dislikes; it must have none half done.
 	if [ "$CONF" = confnew ]; then

@@ -1,0 +1,98 @@
+package initramfs
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/edgebake/edgebake/test/oracle"
+)
+
+// TestByteCompileIsPy3compile compares the files of both for the same sources: packages with
+// directories of their own, one directory asked for twice, an excluded file.
+func TestByteCompileIsPy3compile(t *testing.T) {
+	oracle.Need(t, "py3compile")
+	calls := [][]string{{"one"}, {"two", "-X", "skipped"}, {"one"}, {"-q", "three"}}
+	dir := t.TempDir() // the same for both: a compiled file has its source's path
+	var noted strings.Builder
+	for _, call := range calls {
+		run(t, dir, "py3compile", call...)
+		noted.WriteString(strings.Join(call, "\x1f") + "\x1f\n")
+	}
+	script, list := filepath.Join(t.TempDir(), "bytecompile.py"), filepath.Join(t.TempDir(), "calls")
+	for p, data := range map[string][]byte{script: byteCompile, list: []byte(noted.String())} {
+		if err := os.WriteFile(p, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := takeCompiled(t, dir)
+	run(t, dir, "python3", script, "/usr/bin/py3compile", list)
+	b := takeCompiled(t, dir)
+	if len(a) == 0 {
+		t.Fatal("py3compile made no files")
+	}
+	for name, data := range a {
+		if !bytes.Equal(data, b[name]) {
+			t.Errorf("%s differs:\n%q\n%q", name, data, b[name])
+		}
+	}
+	if len(a) != len(b) {
+		t.Errorf("py3compile made %d files, bytecompile.py %d", len(a), len(b))
+	}
+}
+
+// run runs a command in a directory that has the sources.
+func run(t *testing.T, dir, name string, args ...string) {
+	t.Helper()
+	for p, text := range map[string]string{
+		"one/a.py": "import os\n\n\nclass A:\n    'doc'\n    def f(self, x=1, *, y='text'):\n        return [os, x, y, 3.5, (1, 2)]\n",
+		"one/b.py": "A = 'text'\nB = lambda a: a.A\n", "one/sub/c.py": "from .. import a as text\n",
+		"two/d.py": "D = {'a': 1, 'text': b'x'}\n", "two/skipped.py": "S = 1\n", "three/e.py": "async def e():\n    await e()\n",
+	} {
+		p = filepath.Join(dir, p)
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(p); err == nil {
+			continue
+		}
+		if err := os.WriteFile(p, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		then := time.Unix(1700000000, 0) // a file's time is in what is compiled of it
+		if err := os.Chtimes(p, then, then); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(name, args...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
+	}
+}
+
+// takeCompiled reads the compiled files and removes them.
+func takeCompiled(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	out := map[string][]byte{}
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(p) != ".pyc" {
+			return err
+		}
+		rel, err := filepath.Rel(dir, p)
+		if err == nil {
+			out[rel], err = os.ReadFile(p)
+		}
+		return errors.Join(err, os.Remove(p))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
