@@ -175,17 +175,14 @@ func setNames(t *testing.T, c comparison) []string {
 
 // compareFresh asks for well-known packages, on nothing.
 func compareFresh(t *testing.T, c comparison) {
-	for _, request := range []string{"bash", "containerd", "mosquitto cloud-init", "default-mta", "apache2 php", "docker.io", "network-manager",
-		"exim4 mailutils", "gnome-core", "build-essential", "default-jdk-headless", "postgresql nginx", "kubernetes-client", "nodejs npm"} {
+	for _, request := range []string{"default-mta", "apache2 php", "docker.io", "exim4 mailutils", "gnome-core", "default-jdk-headless", "postgresql nodejs npm"} {
 		compareRequest(t, c, request)
 	}
 }
 
 // compareLoader asks for what exists for PCs only.
 func compareLoader(t *testing.T, c comparison) {
-	for _, request := range []string{"linux-image-amd64 grub-efi-amd64-signed shim-signed", "intel-microcode steam-devices"} {
-		compareRequest(t, c, request)
-	}
+	compareRequest(t, c, "grub-efi-amd64-signed grub-pc-bin shim-signed steam-devices")
 }
 
 func compareRequest(t *testing.T, c comparison, request string) {
@@ -224,8 +221,8 @@ func changes(s *apt.Solution) []string {
 // compareOnBase asks for packages on a system that has some, a few of them older than the archive's.
 func compareOnBase(t *testing.T, c comparison) {
 	status := baseStatus(t, c)
-	for _, request := range []string{"bash", "containerd", "apache2 php", "build-essential", "systemd-container", "libssl-dev", "network-manager cron",
-		"default-mta", "gcc systemd-homed", "openssh-server", "exim4", "libpam0g-dev libudev-dev", "sysvinit-core", "docker.io"} {
+	for _, request := range []string{"bash containerd", "apache2 php", "build-essential", "systemd-container", "libssl-dev", "network-manager cron",
+		"default-mta openssh-server", "gcc systemd-homed", "exim4", "libpam0g-dev libudev-dev", "sysvinit-core"} {
 		t.Run("base + "+request, func(t *testing.T) {
 			t.Parallel()
 			compareBaseRequest(t, c, status, request)
