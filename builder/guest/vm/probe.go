@@ -39,11 +39,11 @@ func Probe(ctx context.Context, arch string) (ProbeResult, error) {
 	}
 	defer cleanup()
 	var r ProbeResult
-	if r.TCG, err = timePayload(ctx, payload, "tcg"); err != nil {
+	if r.TCG, err = timePayload(ctx, payload, "tcg", probeLimit); err != nil {
 		// A busy machine: what always works is the choice that cannot be wrong.
 		return ProbeResult{Accel: "tcg", Why: "TCG did not finish the probe: " + err.Error()}, ctx.Err()
 	}
-	r.KVM, err = timePayload(ctx, payload, "kvm")
+	r.KVM, err = timePayload(ctx, payload, "kvm", probeLimit)
 	return r.judge(ctx, err)
 }
 
@@ -66,10 +66,10 @@ func (r ProbeResult) judge(ctx context.Context, err error) (ProbeResult, error) 
 }
 
 // timePayload runs a boot sector until it resets the machine, which -no-reboot makes the end.
-func timePayload(ctx context.Context, payload, accel string) (time.Duration, error) {
+func timePayload(ctx context.Context, payload, accel string, limit time.Duration) (time.Duration, error) {
 	m := Machine{Arch: "amd64", Board: "pc", Accel: accel, MemoryMiB: 64, NoReboot: true, TBSizeMiB: 32, boot: payload}
 	begin := time.Now()
-	run, err := Start(ctx, m, Options{Timeout: probeLimit})
+	run, err := Start(ctx, m, Options{Timeout: limit})
 	if err != nil {
 		return 0, err
 	}

@@ -17,7 +17,7 @@ func TestProbePayloadEndsUnderTCG(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cleanup()
-	took, err := timePayload(context.Background(), payload, "tcg")
+	took, err := timePayload(context.Background(), payload, "tcg", time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
