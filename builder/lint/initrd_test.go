@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -107,6 +108,21 @@ func TestOlder(t *testing.T) {
 	} {
 		if got := older(tc.a, tc.b); got != tc.want {
 			t.Errorf("older(%s, %s) is %v", tc.a, tc.b, got)
+		}
+	}
+}
+
+func TestCRIVersion(t *testing.T) {
+	for name, tc := range map[string]struct {
+		deps []*debug.Module
+		want string
+	}{
+		"replaced": {[]*debug.Module{{Path: "x", Version: "v1"}, {Path: "k8s.io/cri-api", Version: "v0.0.0", Replace: &debug.Module{Path: "k8s.io/cri-api", Version: "v0.20.1"}}}, "1.20"},
+		"direct":   {[]*debug.Module{{Path: "k8s.io/cri-api", Version: "v0.26.0-beta.0"}}, "1.26"},
+		"other":    {[]*debug.Module{{Path: "k8s.io/api", Version: "v0.26.0"}}, ""},
+	} {
+		if got := criVersion(tc.deps); got != tc.want {
+			t.Errorf("%s: got %q, want %q", name, got, tc.want)
 		}
 	}
 }

@@ -1,8 +1,10 @@
 package lint
 
 import (
+	"debug/buildinfo"
 	"path"
 	"regexp"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -144,6 +146,9 @@ const (
 // crio lays the drop-ins over crio.conf in the order of their names.
 func (s *system) crio(program string) runtime {
 	r := runtime{name: "crio", program: program, config: crioConfig, version: s.version("cri-o")}
+	if r.version == "" {
+		r.version = s.builtAgainst(program)
+	}
 	t := settings{}
 	for _, e := range s.drop(crioConfig, crioDropIns, ".conf") {
 		text, _ := s.content(e)
@@ -183,6 +188,37 @@ func crioPause(version string) string {
 	return "registry.k8s.io/pause:3.6"
 }
 
+// builtAgainst is MAJOR.MINOR of a CRI-O that no package brought: the one of the Kubernetes whose
+// CRI it was built with, which has the same number since 1.8. "" when the program does not say.
+func (s *system) builtAgainst(program string) string {
+	e, _ := s.file(program)
+	at, err := s.readerAt(e)
+	if err != nil {
+		return ""
+	}
+	info, err := buildinfo.Read(at)
+	if err != nil {
+		return "" // no Go program: whoever made it knows
+	}
+	return criVersion(info.Deps)
+}
+
+func criVersion(deps []*debug.Module) string {
+	for _, d := range deps {
+		if d.Path != "k8s.io/cri-api" {
+			continue
+		}
+		if d.Replace != nil {
+			d = d.Replace
+		}
+		if minor, ok := strings.CutPrefix(d.Version, "v0."); ok {
+			minor, _, _ = strings.Cut(minor, ".")
+			return "1." + minor
+		}
+	}
+	return ""
+}
+
 // drop returns a file and the files of its drop-in directory, in the order of their names.
 func (s *system) drop(main, dir, extension string) []tree.Entry {
 	var out []tree.Entry
@@ -220,117 +256,4 @@ func older(a, b string) bool {
 		}
 	}
 	return len(x) < len(y)
-}
-
-// claim is a component that says which cgroup driver it uses.
-type claim struct{ path, who, driver string }
-
-// driverPatterns say it in configurations and in the arguments of scripts and units.
-var driverPatterns = []*regexp.Regexp{
-	regexp.MustCompile(`(?m)^\s*cgroupDriver:\s*["']?(systemd|cgroupfs)`),
-	regexp.MustCompile(`--cgroup-?driver[= ]["']?(systemd|cgroupfs)`),
-}
-
-// claims of edgecore, of the first boot that runs keadm join, and of the kubelet.
-func (s *system) claims() []claim {
-	var out []claim
-	add := func(e tree.Entry, who string) {
-		text, _ := s.content(e)
-		for _, pattern := range driverPatterns {
-			for _, m := range pattern.FindAllStringSubmatch(text, -1) {
-				out = append(out, claim{"/" + e.Path, who, m[1]})
-			}
-		}
-	}
-	for _, dir := range []string{"usr/lib/edgebake", "etc/edgebake", "etc/kubeedge/config"} {
-		for e := range s.below(dir) {
-			add(e, "edgecore")
-		}
-	}
-	for _, p := range []string{"var/lib/kubelet/config.yaml", "etc/default/kubelet", "etc/kubernetes/kubeadm.yaml", "etc/kubernetes/kubeadm-config.yaml"} {
-		if e, ok := s.file(p); ok {
-			add(e, "the kubelet")
-		}
-	}
-	return out
-}
-
-func checkCgroupDriver(s *system) []Finding {
-	var found []Finding
-	for _, r := range s.runtimes() {
-		where := "/" + r.config
-		if r.broken != "" {
-			found = append(found, fault(where, "correct the file", "%s cannot read it: %s", r.name, r.broken))
-			continue
-		}
-		for _, c := range s.claims() {
-			if c.driver != r.driver {
-				found = append(found, fault(c.path, "make both say systemd", "%s is told to use the cgroup driver %s, but %s uses %s (%s): every pod would fail", c.who, c.driver, r.name, r.driver, where))
-			}
-		}
-		if r.driver == "cgroupfs" && s.program("systemctl")+s.program("systemd-run") != "" {
-			found = append(found, caution(where, driverFix(r.name), "%s uses the cgroup driver cgroupfs beside systemd, which manages the same tree", r.name))
-		}
-		if r.name == "crio" && r.driver == "cgroupfs" && r.conmon != "pod" {
-			found = append(found, fault(where, `set conmon_cgroup = "pod"`, "CRI-O with cgroup_manager cgroupfs refuses conmon_cgroup %q", r.conmon))
-		}
-	}
-	return dedupe(found)
-}
-
-func driverFix(name string) string {
-	if name == "crio" {
-		return `set cgroup_manager = "systemd" in a file of /etc/crio/crio.conf.d`
-	}
-	return "set SystemdCgroup = true in the options of the runtime"
-}
-
-// crioAlpha is the first CRI-O without CRI v1alpha2, containerdAlpha the first such containerd.
-const (
-	crioAlpha, containerdAlpha   = "1.26", "2.0"
-	crioOldest                   = "1.18" // before it edgecore 1.8 was not tried by anybody
-	crioStable, containerdStable = "1.20", "1.6"
-)
-
-// checkCRI compares the versions of CRI that runtime and client speak: edgecore up to 1.12 and the
-// kubelet up to 1.22 know v1alpha2 only, the kubelet from 1.26 v1 only.
-func checkCRI(s *system) []Finding {
-	runtimes := s.runtimes()
-	if len(runtimes) == 0 && s.role == Edge {
-		return []Finding{fault("/usr/bin", "add containerd or CRI-O to the profile", "there is no container runtime, without which edgecore ends at once")}
-	}
-	var found []Finding
-	client, alpha, stable := s.criClient()
-	for _, r := range runtimes {
-		oldest, withoutAlpha, withStable := "", containerdAlpha, containerdStable
-		if r.name == "crio" {
-			oldest, withoutAlpha, withStable = crioOldest, crioAlpha, crioStable
-		}
-		switch {
-		case r.noCRI:
-			found = append(found, fault("/"+r.config, `take "cri" out of disabled_plugins`, "containerd is configured without its CRI service"))
-		case r.version == "" || client == "":
-		case alpha && !older(r.version, withoutAlpha):
-			found = append(found, fault("/"+r.program, "install "+r.name+" before "+withoutAlpha, "%s speaks CRI v1alpha2 only, which %s %s does not know any more", client, r.name, r.version))
-		case alpha && oldest != "" && older(r.version, oldest):
-			found = append(found, fault("/"+r.program, "install "+r.name+" "+oldest+" or later", "%s %s is too old for %s", r.name, r.version, client))
-		case stable && older(r.version, withStable):
-			found = append(found, fault("/"+r.program, "install "+r.name+" "+withStable+" or later", "%s speaks CRI v1 only, which %s %s does not know", client, r.name, r.version))
-		}
-	}
-	return found
-}
-
-// criClient is who will call the runtime, and the only version that it speaks, if it is one.
-func (s *system) criClient() (who string, alpha, stable bool) {
-	if v := s.version("kubelet"); v != "" {
-		return "kubelet " + v, older(v, "1.23"), !older(v, "1.26")
-	}
-	if v := s.kubeEdgeVersion(); v != "" {
-		return "edgecore " + v, older(v, "1.13"), false
-	}
-	if s.role == Edge {
-		return "edgecore 1.8", true, false
-	}
-	return "", false, false
 }
