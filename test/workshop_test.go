@@ -52,7 +52,7 @@ func parts() []aptrepo.Deb {
 
 func newWorkshop(t *testing.T, bin string, debs ...aptrepo.Deb) *workshop {
 	t.Helper()
-	w := &workshop{t: t, bin: bin, dir: t.TempDir(), size: 64, components: "[]"}
+	w := &workshop{t: t, bin: bin, dir: t.TempDir(), size: 128, components: "[]"}
 	repo := aptrepo.New(t).Add(parts()...).Add(debs...)
 	w.archive = repo.Write(filepath.Join(w.dir, "archive"))
 	w.store = filepath.Join(w.dir, "store")

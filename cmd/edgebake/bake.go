@@ -13,6 +13,7 @@ import (
 	"github.com/edgebake/edgebake/builder"
 	"github.com/edgebake/edgebake/builder/artifact"
 	"github.com/edgebake/edgebake/builder/guest/vm"
+	"github.com/edgebake/edgebake/builder/lint"
 	"github.com/edgebake/edgebake/builder/progress"
 	"github.com/edgebake/edgebake/builder/verify"
 )
@@ -57,6 +58,7 @@ type kitchen struct {
 // baked is what bake --json prints. Verdict is absent when the image was not booted.
 type baked struct {
 	builder.Result
+	Lint    lint.Report     `json:"lint"`
 	Verdict *verify.Verdict `json:"verdict,omitempty"`
 }
 
@@ -99,7 +101,7 @@ func runBake(ctx context.Context, env *environment, o bakeOptions, name string) 
 func writtenBy(name string) []string {
 	image := name + ".img"
 	return []string{image, image + ".partial", artifact.ManifestName, artifact.SumsName, image + ".configure.log",
-		verdictName, junitName, consoleName, reportName}
+		lintName, verdictName, junitName, consoleName, reportName}
 }
 
 func (k kitchen) boots() bool { return !k.o.noBoot && len(k.config.Profile.Profile.Checks) > 0 }
@@ -118,12 +120,16 @@ func (k kitchen) serve(ctx context.Context, r builder.Result) error {
 	if !k.env.settings.json {
 		fmt.Fprintf(k.env.stdout, "%s  %s\n", r.Digest, r.Image) // now: the boot takes minutes
 	}
+	examined, err := k.examine(ctx, r.Image)
+	if err != nil {
+		return err
+	}
 	verdict, err := k.prove(ctx, r.Image)
 	if err := errors.Join(err, k.writeReport(r)); err != nil {
 		return err
 	}
 	if k.env.settings.json {
-		err = k.env.printJSON(baked{r, verdict})
+		err = k.env.printJSON(baked{r, examined, verdict})
 	} else if verdict != nil {
 		err = k.env.printVerdict(*verdict)
 	}
@@ -168,7 +174,7 @@ func nextStep(loader, path string) string {
 	switch loader {
 	case "raspberrypi":
 		return fmt.Sprintf("edgebake boot %s, or write it to a card: sudo dd if=%s of=/dev/sdX bs=4M conv=fsync (docs/card.md)", path, path)
-	case "grub-efi":
+	case "grub-efi", "grub":
 		return fmt.Sprintf("edgebake boot %s, or give it to a virtual machine (docs/vm.md)", path)
 	}
 	return "edgebake inspect " + path
