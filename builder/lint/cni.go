@@ -4,8 +4,8 @@ import (
 	"debug/buildinfo"
 	"encoding/json"
 	"path"
+	"runtime/debug"
 	"slices"
-	"strings"
 
 	"github.com/edgebake/edgebake/builder/tree"
 )
@@ -105,31 +105,52 @@ func (s *system) checkPlugin(r runtime, config tree.Entry, name string) []Findin
 	return nil
 }
 
-// checkSpoken: plugins before 1.0 speak the versions 0.1.0 to 0.4.0 of CNI.
+// checkSpoken compares the version that the configuration says with what its plugins speak.
 func (s *system) checkSpoken(r runtime, config tree.Entry, n network) []Finding {
-	if older(n.CNIVersion, "1.0") {
-		return nil
-	}
 	for _, t := range n.types() {
 		e, ok := s.plugin(r, t)
 		if !ok {
 			continue // another finding
 		}
-		if version := s.pluginVersion(e); version != "" && older(version, "1.0") {
-			return []Finding{fault("/"+config.Path, "write cniVersion 0.4.0", "it says cniVersion %s, but /%s is version %s, which speaks up to 0.4.0", n.CNIVersion, e.Path, version)}
+		if spoken := s.spoken(e); spoken != "" && older(spoken, n.CNIVersion) {
+			return []Finding{fault("/"+config.Path, "write cniVersion "+spoken, "it says cniVersion %s, but /%s speaks up to %s", n.CNIVersion, e.Path, spoken)}
 		}
 	}
 	return nil
 }
 
-const pluginModule = "github.com/containernetworking/plugins"
-
-// pluginVersion is what the program says of itself, or what its package does; "" when neither does.
-func (s *system) pluginVersion(e tree.Entry) string {
+// spoken is the highest version of CNI that a plugin knows, as the library says that it was built
+// with; or that of its package's release. It is "" when neither is known.
+func (s *system) spoken(e tree.Entry) string {
 	if at, err := s.readerAt(e); err == nil {
-		if info, err := buildinfo.Read(at); err == nil && info.Main.Path == pluginModule && strings.HasPrefix(info.Main.Version, "v") {
-			return info.Main.Version[1:]
+		if info, err := buildinfo.Read(at); err == nil && spokenByLibrary(info.Deps) != "" {
+			return spokenByLibrary(info.Deps)
 		}
 	}
-	return s.version("containernetworking-plugins", "kubernetes-cni")
+	switch v := s.version("containernetworking-plugins", "kubernetes-cni"); {
+	case v == "":
+		return ""
+	case older(v, "1.0"):
+		return "0.4.0"
+	}
+	return "1.0.0"
+}
+
+// spokenByLibrary knows the releases of github.com/containernetworking/cni and of the specification.
+func spokenByLibrary(deps []*debug.Module) string {
+	for _, d := range deps {
+		if d.Path != "github.com/containernetworking/cni" {
+			continue
+		}
+		switch {
+		case older(d.Version, "0.7"):
+			return "0.3.1"
+		case older(d.Version, "1.0"):
+			return "0.4.0"
+		case older(d.Version, "1.2"):
+			return "1.0.0"
+		}
+		return "1.1.0"
+	}
+	return ""
 }

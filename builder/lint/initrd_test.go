@@ -112,17 +112,23 @@ func TestOlder(t *testing.T) {
 	}
 }
 
-func TestCRIVersion(t *testing.T) {
-	for name, tc := range map[string]struct {
-		deps []*debug.Module
-		want string
+func TestVersionsFromLibraries(t *testing.T) {
+	cri, cni := "k8s.io/cri-api", "github.com/containernetworking/cni"
+	for _, tc := range []struct {
+		dep      debug.Module
+		cri, cni string
 	}{
-		"replaced": {[]*debug.Module{{Path: "x", Version: "v1"}, {Path: "k8s.io/cri-api", Version: "v0.0.0", Replace: &debug.Module{Path: "k8s.io/cri-api", Version: "v0.20.1"}}}, "1.20"},
-		"direct":   {[]*debug.Module{{Path: "k8s.io/cri-api", Version: "v0.26.0-beta.0"}}, "1.26"},
-		"other":    {[]*debug.Module{{Path: "k8s.io/api", Version: "v0.26.0"}}, ""},
+		{debug.Module{Path: cri, Version: "v0.0.0", Replace: &debug.Module{Path: cri, Version: "v0.20.1"}}, "1.20", ""},
+		{debug.Module{Path: cri, Version: "v0.26.0-beta.0"}, "1.26", ""},
+		{debug.Module{Path: "k8s.io/api", Version: "v0.26.0"}, "", ""},
+		{debug.Module{Path: cni, Version: "v0.6.0"}, "", "0.3.1"},
+		{debug.Module{Path: cni, Version: "v0.8.0"}, "", "0.4.0"}, // plugins v0.8.7
+		{debug.Module{Path: cni, Version: "v1.0.1"}, "", "1.0.0"},
+		{debug.Module{Path: cni, Version: "v1.2.3"}, "", "1.1.0"},
 	} {
-		if got := criVersion(tc.deps); got != tc.want {
-			t.Errorf("%s: got %q, want %q", name, got, tc.want)
+		deps := []*debug.Module{{Path: "example.org/x", Version: "v1.0.0"}, &tc.dep}
+		if gotCRI, gotCNI := criVersion(deps), spokenByLibrary(deps); gotCRI != tc.cri || gotCNI != tc.cni {
+			t.Errorf("%v: got %q and %q", tc.dep, gotCRI, gotCNI)
 		}
 	}
 }
