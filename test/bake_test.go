@@ -151,12 +151,25 @@ func tool(t *testing.T, name string, args ...string) {
 }
 
 // TestBakeEdgeRaspberryPi is the main job: the Raspberry Pi edge image, baked and proved on QEMU's
-// generic board, where every check runs.
+// generic board, and once more as a Raspberry Pi 3.
 func TestBakeEdgeRaspberryPi(t *testing.T) {
-	const profile = "edge-rpi-debian-12"
-	run, locks, store := edgebake(t), t.TempDir(), t.TempDir()
-	run("lock", profile, "--store", store, "-o", locks)
-	b := bake(t, run, profile, store, locks)
+	run, b := bakeEdge(t, "edge-rpi-debian-12")
+	run("boot", b.image, "--check", "--machine", "raspi3b")
+	positive(t, b)
+}
+
+// TestBakeEdgeAMD64 is the same node as a UEFI machine.
+func TestBakeEdgeAMD64(t *testing.T) { bakeEdge(t, "edge-debian-12-amd64") }
+
+// bakeEdge bakes a profile in the shared store, with every check that it names.
+func bakeEdge(t *testing.T, name string) (run func(...string) string, b baked) {
+	t.Helper()
+	run = edgebake(t)
+	s := shared(t)
+	s.locked(t, run, name)
+	b = bake(t, run, name, s.store, s.locks)
+	t.Logf("%s: SHA-256 %s", name, digestOf(t, b))
 	positive(t, b)
 	checkDisk(t, b.image)
+	return run, b
 }
