@@ -6,7 +6,7 @@ import "errors"
 var errLZMA = errors.New("the compressed data is damaged")
 
 const (
-	lzmaStates   = 12
+	lzmaStates   = 16 // 12 are used; a power of two saves checks of bounds
 	posStates    = 16
 	literalSize  = 0x300
 	maxLiteral   = 16 * literalSize // lc + lp is at most 4
@@ -124,53 +124,109 @@ func (d *lzma) finish() error {
 }
 
 // run decodes from out[at] to out[end]. origin is where the dictionary began, and may be below
-// zero when the window has moved on since.
+// zero when the window has moved on since. Literals are decoded here and not in functions of
+// their own: they are most of the symbols, and so the decoder's state stays in registers.
 func (d *lzma) run(out []byte, at, end, origin int) error {
-	last := len(d.in) - symbolBytes
+	in, last := d.in, len(d.in)-symbolBytes
 	floor := max(origin, 0)
+	rng, code, pos, state := d.rng, d.code, d.pos, d.state
 	for at < end {
-		if d.pos > last {
+		if pos > last {
 			return errLZMA
 		}
 		where := at - origin
-		if d.bit(&d.isMatch[d.state][where&d.pbMask]) == 0 {
-			var prev uint32
-			if at > floor {
-				prev = uint32(out[at-1])
-			}
-			index := (uint32(where&d.lpMask)<<d.lc | prev>>(8-d.lc)) * literalSize
-			probs := (*[literalSize]uint16)(d.literal[index:])
-			if d.state < 7 {
-				out[at] = d.plainLiteral(probs)
-			} else if dist := int(d.reps[0]) + 1; dist <= at-floor {
-				out[at] = d.matchedLiteral(probs, uint32(out[at-dist]))
-			} else {
+		if rng < rangeTop {
+			rng <<= 8
+			code = code<<8 | uint32(in[pos])
+			pos++
+		}
+		p := &d.isMatch[state%lzmaStates][where&d.pbMask%posStates]
+		v := uint32(*p)
+		bound := rng >> probBits * v
+		if code >= bound {
+			*p = uint16(v - v>>probMove)
+			d.rng, d.code, d.pos, d.state = rng-bound, code-bound, pos, state
+			n := d.match(where & d.pbMask)
+			rng, code, pos, state = d.rng, d.code, d.pos, d.state
+			dist := int(d.reps[0]) + 1
+			if dist > at-floor || n > end-at {
 				return errLZMA
 			}
-			d.state = stateAfterLiteral(d.state)
-			at++
+			copyMatch(out, at, dist, n)
+			at += n
 			continue
 		}
-		n := d.match(where & d.pbMask)
-		dist := int(d.reps[0]) + 1
-		if dist > at-floor || n > end-at {
-			return errLZMA
+		*p = uint16(v + (1<<probBits-v)>>probMove)
+		rng = bound
+		var prev uint32
+		if at > floor {
+			prev = uint32(out[at-1])
 		}
-		copyMatch(out, at, dist, n)
-		at += n
+		index := (uint32(where&d.lpMask)<<d.lc | prev>>(8-d.lc)) * literalSize
+		probs := (*[literalSize]uint16)(d.literal[index:])
+		symbol := uint32(1)
+		if state >= 7 { // behind a match comes a byte that would not have continued it
+			dist := int(d.reps[0]) + 1
+			if dist > at-floor {
+				return errLZMA
+			}
+			match := uint32(out[at-dist])
+			for symbol < 0x100 {
+				match <<= 1
+				bit := match & 0x100
+				if rng < rangeTop {
+					rng <<= 8
+					code = code<<8 | uint32(in[pos])
+					pos++
+				}
+				p := &probs[(0x100+bit+symbol)%1024]
+				v := uint32(*p)
+				bound := rng >> probBits * v
+				if code < bound {
+					*p = uint16(v + (1<<probBits-v)>>probMove)
+					rng = bound
+					symbol <<= 1
+					if bit != 0 {
+						break
+					}
+				} else {
+					*p = uint16(v - v>>probMove)
+					rng, code = rng-bound, code-bound
+					symbol = symbol<<1 | 1
+					if bit == 0 {
+						break
+					}
+				}
+			}
+		}
+		for symbol < 0x100 {
+			if rng < rangeTop {
+				rng <<= 8
+				code = code<<8 | uint32(in[pos])
+				pos++
+			}
+			v := uint32(probs[symbol])
+			bound := rng >> probBits * v
+			if code < bound {
+				probs[symbol] = uint16(v + (1<<probBits-v)>>probMove)
+				rng = bound
+				symbol <<= 1
+			} else {
+				probs[symbol] = uint16(v - v>>probMove)
+				rng, code = rng-bound, code-bound
+				symbol = symbol<<1 | 1
+			}
+		}
+		out[at] = byte(symbol)
+		at++
+		state = afterLiteral[state%lzmaStates]
 	}
+	d.rng, d.code, d.pos, d.state = rng, code, pos, state
 	return nil
 }
 
-func stateAfterLiteral(state uint32) uint32 {
-	switch {
-	case state < 4:
-		return 0
-	case state < 10:
-		return state - 3
-	}
-	return state - 6
-}
+// afterLiteral is the state that follows each state when a literal was decoded.
+var afterLiteral = [lzmaStates]uint32{0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 4, 5}
 
 // copyMatch repeats n bytes from dist before at; they may overlap.
 func copyMatch(out []byte, at, dist, n int) {
@@ -211,97 +267,58 @@ func (d *lzma) bit(p *uint16) uint32 {
 	return 1
 }
 
-// plainLiteral decodes eight bits, the hottest loop of all: its state is in registers.
-func (d *lzma) plainLiteral(probs *[literalSize]uint16) byte {
+// tree decodes as many bits as len(probs) has, the highest first. len(probs) is a power of two.
+func (d *lzma) tree(probs []uint16) uint32 {
 	rng, code, in, pos := d.rng, d.code, d.in, d.pos
-	symbol := uint32(1)
-	for symbol < 0x100 {
+	symbol := uint(1)
+	for symbol < uint(len(probs)) {
 		if rng < rangeTop {
 			rng <<= 8
 			code = code<<8 | uint32(in[pos])
 			pos++
 		}
-		v := uint32(probs[symbol])
-		bound := rng >> probBits * v
-		if code < bound {
-			probs[symbol] = uint16(v + (1<<probBits-v)>>probMove)
-			rng = bound
-			symbol <<= 1
-		} else {
-			probs[symbol] = uint16(v - v>>probMove)
-			rng, code = rng-bound, code-bound
-			symbol = symbol<<1 | 1
-		}
-	}
-	d.rng, d.code, d.pos = rng, code, pos
-	return byte(symbol)
-}
-
-// matchedLiteral decodes a literal behind a match, which is not the byte that would continue it.
-func (d *lzma) matchedLiteral(probs *[literalSize]uint16, match uint32) byte {
-	rng, code, in, pos := d.rng, d.code, d.in, d.pos
-	symbol, offset := uint32(1), uint32(0x100)
-	for symbol < 0x100 {
-		if rng < rangeTop {
-			rng <<= 8
-			code = code<<8 | uint32(in[pos])
-			pos++
-		}
-		match <<= 1
-		bit := match & offset
-		p := &probs[(offset+bit+symbol)&0x3ff]
+		p := &probs[symbol]
 		v := uint32(*p)
 		bound := rng >> probBits * v
 		if code < bound {
 			*p = uint16(v + (1<<probBits-v)>>probMove)
 			rng = bound
 			symbol <<= 1
-			offset &^= bit
 		} else {
 			*p = uint16(v - v>>probMove)
 			rng, code = rng-bound, code-bound
 			symbol = symbol<<1 | 1
-			offset &= bit
 		}
 	}
 	d.rng, d.code, d.pos = rng, code, pos
-	return byte(symbol)
+	return uint32(symbol - uint(len(probs)))
 }
 
-// tree decodes as many bits as len(probs) has, the highest first.
-func (d *lzma) tree(probs []uint16) uint32 {
+// reverse decodes n bits, the lowest first; the model of the first is probs[first].
+func (d *lzma) reverse(probs []uint16, first, n uint32) (value uint32) {
 	rng, code, in, pos := d.rng, d.code, d.in, d.pos
-	symbol := 1
-	for symbol < len(probs) {
+	symbol := uint32(1)
+	for i := range n {
 		if rng < rangeTop {
 			rng <<= 8
 			code = code<<8 | uint32(in[pos])
 			pos++
 		}
-		v := uint32(probs[symbol])
+		p := &probs[first+symbol-1]
+		v := uint32(*p)
 		bound := rng >> probBits * v
 		if code < bound {
-			probs[symbol] = uint16(v + (1<<probBits-v)>>probMove)
+			*p = uint16(v + (1<<probBits-v)>>probMove)
 			rng = bound
 			symbol <<= 1
 		} else {
-			probs[symbol] = uint16(v - v>>probMove)
+			*p = uint16(v - v>>probMove)
 			rng, code = rng-bound, code-bound
 			symbol = symbol<<1 | 1
+			value |= 1 << (i & 31)
 		}
 	}
 	d.rng, d.code, d.pos = rng, code, pos
-	return uint32(symbol - len(probs))
-}
-
-// reverse decodes n bits, the lowest first; the model of the first is probs[first].
-func (d *lzma) reverse(probs []uint16, first, n uint32) (value uint32) {
-	symbol := uint32(1)
-	for i := range n {
-		b := d.bit(&probs[first+symbol-1])
-		symbol = symbol<<1 | b
-		value |= b << i
-	}
 	return value
 }
 
