@@ -10,8 +10,10 @@ package fetch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -107,7 +109,7 @@ func New(cfg Config) *Client {
 }
 
 // All downloads every request that the store lacks, several at once. It goes on after a failure
-// and joins all failures; each is an *Error, a *NotFoundError or an *OfflineError. A full disk ends it.
+// and joins the first failures; each is an *Error, a *NotFoundError or an *OfflineError. A full disk ends it.
 func (c *Client) All(ctx context.Context, requests []Request) error {
 	release, err := c.cfg.Store.Hold(ctx)
 	if err != nil {
@@ -131,6 +133,17 @@ func (c *Client) All(ctx context.Context, requests []Request) error {
 	wg.Wait()
 	if cause := context.Cause(ctx); noRoom(cause) {
 		return cause
+	}
+	return summary(failures)
+}
+
+// maxShown is how many failures a person reads: without a network there is one for each input.
+const maxShown = 5
+
+func summary(failures []error) error {
+	failures = slices.DeleteFunc(failures, func(err error) bool { return err == nil })
+	if more := len(failures) - maxShown; more > 0 {
+		failures = append(failures[:maxShown:maxShown], fmt.Errorf("and %d more inputs", more))
 	}
 	return errors.Join(failures...)
 }

@@ -38,6 +38,9 @@ type GPT struct {
 // readTable finds a GPT, its backup, or an MBR; none of them is the table "none".
 func readTable(r io.ReaderAt, size int64) (table, error) {
 	var first [2 * sector]byte
+	if size < int64(len(first)) {
+		return table{}, fmt.Errorf("reading partition table: the file has %d bytes: it is no disk image, or it was cut short", size)
+	}
 	if n, err := r.ReadAt(first[:], 0); n < len(first) {
 		return table{}, fmt.Errorf("reading partition table: %w", err)
 	}

@@ -38,8 +38,9 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	return code
 }
 
-// named puts the profile as it was typed into a hint, so that its command can be run as it stands.
+// named puts the command and the profile as they were typed into a hint, so that it can be run as it stands.
 func named(hint string, cmd *cobra.Command) string {
+	hint = strings.ReplaceAll(hint, "edgebake COMMAND", cmd.CommandPath())
 	if !strings.Contains(cmd.Use, "PROFILE") || cmd.Flags().NArg() != 1 {
 		return hint
 	}

@@ -135,6 +135,21 @@ func TestDocumentedProfiles(t *testing.T) {
 	}
 }
 
+// TestReadingTable looks for the packages and files that the README says to read.
+func TestReadingTable(t *testing.T) {
+	rows := regexp.MustCompile("(?m)^\\| [^|]+ \\| `([^`]+)` \\| (.*) \\|$").FindAllStringSubmatch(documents(t)["README.md"], -1)
+	if len(rows) < 15 {
+		t.Fatalf("the table has %d rows", len(rows))
+	}
+	for _, row := range rows {
+		for _, file := range strings.Split(row[2], ", ") {
+			if _, err := os.Stat(filepath.Join("../..", row[1], strings.Trim(file, "`"))); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
 // TestLinks follows the links between the documents.
 func TestLinks(t *testing.T) {
 	for name, text := range documents(t) {

@@ -32,8 +32,9 @@ func (s setFlag) load(ctx context.Context, name string) (profile.Loaded, error) 
 		set[key] = value
 	}
 	l, err := profile.Load(ctx, profile.Options{Name: name, Set: set})
-	if errors.Is(err, fs.ErrNotExist) {
-		return l, &usageError{err} // the command line names it
+	var unreadable *fs.PathError
+	if errors.As(err, &unreadable) {
+		return l, &usageError{err} // the command line names it, or another profile
 	}
 	return l, err
 }
