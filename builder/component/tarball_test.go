@@ -7,6 +7,7 @@ import (
 	"crypto/sha512"
 	"encoding/hex"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/edgebake/edgebake/builder/cas"
 	"github.com/edgebake/edgebake/builder/lock"
+	"github.com/edgebake/edgebake/builder/tree"
 	"github.com/edgebake/edgebake/test/oracle"
 )
 
@@ -298,24 +300,20 @@ func TestCNIFromTheRelease(t *testing.T) {
 	}
 }
 
-// FuzzArchive unpacks anything that FromTar reads; nothing may panic or leave the destination.
+// FuzzArchive places anything that FromTar reads; nothing may panic or leave the destination.
 func FuzzArchive(f *testing.F) {
 	f.Add(sampleTar(f), 1)
 	f.Add(tarOf(f, symlink("a", "../.."), hardlink("b", "a")), 0)
 	f.Fuzz(func(t *testing.T, data []byte, strip int) {
-		if strip < 0 || strip > 4 {
+		if strip < 0 || strip > 4 || countMembers(io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data)))) != nil {
 			return
 		}
-		store, err := cas.Open(t.TempDir())
+		in, err := tree.FromTar("", bytes.NewReader(data), int64(len(data)))
 		if err != nil {
-			t.Fatal(err)
+			return
 		}
-		digest, err := store.PutBytes(data)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := newSite(t, store, lock.Component{Files: []lock.File{{Name: "x", SHA256: digest, Size: int64(len(data))}}})
-		if s.archive("x", placement{destination: "/opt/x", strip: strip, mode: -1}) != nil {
+		s := newSite(t, nil, lock.Component{})
+		if s.place(in, placement{destination: "/opt/x", strip: strip, mode: -1}) != nil {
 			return
 		}
 		layer, err := s.b.Layer("fuzz")
@@ -323,9 +321,42 @@ func FuzzArchive(f *testing.F) {
 			return
 		}
 		for i := range layer.Tree.Len() {
-			if e := layer.Tree.At(i); e.Path != "." && e.Path != "opt" && e.Path != "opt/x" && !strings.HasPrefix(e.Path, "opt/x/") {
+			e := layer.Tree.At(i)
+			if e.Path != "." && e.Path != "opt" && e.Path != "opt/x" && !strings.HasPrefix(e.Path, "opt/x/") {
 				t.Errorf("%s is out of the destination", e.Path)
 			}
+			if e.Mode&0o7000 != 0 || e.Type > tree.Hardlink {
+				t.Errorf("%s is a %s of mode %o", e.Path, e.Type, e.Mode)
+			}
+		}
+	})
+}
+
+// FuzzUnpack decompresses anything.
+func FuzzUnpack(f *testing.F) {
+	f.Add(gzipped(f, sampleTar(f)))
+	f.Add(zstdOf(f, sampleTar(f)))
+	f.Add([]byte("\xfd7zXZ\x00"))
+	f.Add([]byte("BZh9"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, _, err := decompress(bytes.NewReader(data))
+		if err != nil {
+			return
+		}
+		const limit = 1 << 20
+		if n, _ := io.Copy(io.Discard, &bounded{r: r, left: limit, limit: limit}); n > limit {
+			t.Errorf("%d bytes come out, more than %d", n, limit)
+		}
+	})
+}
+
+// FuzzSums reads any list of checksums.
+func FuzzSums(f *testing.F) {
+	f.Add(strings.Repeat("0", 64) + "  a.tar\n")
+	f.Add(strings.Repeat("f", 128))
+	f.Fuzz(func(t *testing.T, text string) {
+		if got, err := findSum(text, "a.tar"); err == nil && len(got) != 64 && len(got) != 128 {
+			t.Errorf("the sum has %d digits", len(got))
 		}
 	})
 }
