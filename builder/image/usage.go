@@ -3,7 +3,6 @@ package image
 import (
 	"context"
 	"fmt"
-	"io"
 
 	"github.com/edgebake/edgebake/builder/disk/ext4"
 	"github.com/edgebake/edgebake/builder/disk/fat"
@@ -27,7 +26,7 @@ func (img *Image) Usage(ctx context.Context, number int) (Usage, error) {
 	}
 	switch p.FS {
 	case "ext4":
-		f, err := ext4.Open(io.NewSectionReader(img.r, p.Start, p.Size), p.Size)
+		f, err := ext4.Open(img.section(p), p.Size)
 		if err != nil {
 			return Usage{}, fmt.Errorf("measuring partition %d: %w", number, err)
 		}
@@ -40,7 +39,7 @@ func (img *Image) Usage(ctx context.Context, number int) (Usage, error) {
 }
 
 func (img *Image) fatUsage(ctx context.Context, p Partition) (Usage, error) {
-	f, err := fat.Open(io.NewSectionReader(img.r, p.Start, p.Size), p.Size)
+	f, err := fat.Open(img.section(p), p.Size)
 	if err != nil {
 		return Usage{}, fmt.Errorf("measuring partition %d: %w", p.Number, err)
 	}
