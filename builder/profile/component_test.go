@@ -1,6 +1,10 @@
 package profile_test
 
 import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -40,6 +44,34 @@ func TestPauseImageIsPreloadedOnce(t *testing.T) {
 	} {
 		if got := tt.crio.PreloadsPause(profile.Profile{Components: tt.others}); got != tt.want {
 			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// The examples of the documentation must load, and together show every kind.
+func TestDocumentedComponents(t *testing.T) {
+	text, err := os.ReadFile("../../docs/components.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := map[string]bool{}
+	for i, block := range strings.Split(string(text), "```yaml\n")[1:] {
+		example, _, _ := strings.Cut(block, "```")
+		file := filepath.Join(t.TempDir(), "example.yaml")
+		if err := os.WriteFile(file, []byte("apiVersion: edgebake/v1\nname: example\nabstract: true\narch: arm64\n"+example), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		l, err := profile.Load(t.Context(), profile.Options{Name: file})
+		if err != nil {
+			t.Errorf("example %d: %v", i+1, err)
+		}
+		for _, c := range l.Profile.Components {
+			shown[c.Kind()] = true
+		}
+	}
+	for kind := range reflect.TypeFor[profile.Component]().Fields() {
+		if key, _, _ := strings.Cut(kind.Tag.Get("yaml"), ","); key != "name" && !shown[key] {
+			t.Errorf("there is no example of %s", key)
 		}
 	}
 }
