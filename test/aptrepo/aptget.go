@@ -90,9 +90,9 @@ func (a *AptGet) command(args ...string) *exec.Cmd {
 func (a *AptGet) Install(status string, args ...string) (Simulation, error) {
 	run := []string{"-s", "-qq", "--no-upgrade"}
 	if status != "" {
-		// A cache of its own in memory: the one on disk goes with the empty status.
+		// A cache of its own: the other goes with the empty status.
 		// What comes from the same source as an upgraded package need not be upgraded with it.
-		run = append(run, "-o", "Dir::State::status="+status, "-o", "Dir::Cache::pkgcache=", "-o", "APT::Get::Upgrade-By-Source-Package=false")
+		run = append(run, "-o", "Dir::State::status="+status, "-o", "Dir::Cache::pkgcache=base.bin", "-o", "APT::Get::Upgrade-By-Source-Package=false")
 	}
 	out, err := a.command(append(append(run, "install"), args...)...).CombinedOutput()
 	if err != nil {

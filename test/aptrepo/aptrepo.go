@@ -87,7 +87,8 @@ func (r *Repo) Keyring() []byte {
 // Fingerprint of the primary key, 40 hexadecimal digits.
 func (r *Repo) Fingerprint() string { return fmt.Sprintf("%X", r.key.PrimaryKey.Fingerprint) }
 
-func (d Deb) control() string {
+// Control is the stanza of the package without the fields of an index.
+func (d Deb) Control() string {
 	text := fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: %s\nPriority: %s\nMaintainer: Test <test@example.org>\n",
 		d.Name, or(d.Version, "1"), or(d.Arch, "all"), or(d.Priority, "optional"))
 	essential := ""
@@ -106,7 +107,7 @@ func (d Deb) control() string {
 // Build returns the .deb.
 func (d Deb) Build(t testing.TB) []byte {
 	t.Helper()
-	control := map[string]string{"control": d.control()}
+	control := map[string]string{"control": d.Control()}
 	maps.Copy(control, d.Scripts)
 	files := maps.Clone(d.Programs)
 	if files == nil {

@@ -80,7 +80,7 @@ func (r *Repo) writeDeb(dir string, d Deb, index *strings.Builder) {
 		name = "pool/main/" + name
 	}
 	r.put(dir, name, data)
-	fmt.Fprintf(index, "%sFilename: %s\nSize: %d\nSHA256: %x\n\n", d.control(), name, len(data), sha256.Sum256(data))
+	fmt.Fprintf(index, "%sFilename: %s\nSize: %d\nSHA256: %x\n\n", d.Control(), name, len(data), sha256.Sum256(data))
 }
 
 func (r *Repo) writeIndex(dir, at, text string, sums *strings.Builder) {
