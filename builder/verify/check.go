@@ -30,7 +30,7 @@ const (
 	CheckCloudInit     = "cloud-init"      // cloud-init is done, with code 0 or 2
 	CheckCmdlineFlags  = "cmdline-flags"   // the image's kernel parameters are in /proc/cmdline
 	CheckMemoryCgroup  = "memory-cgroup"   // the memory controller is on
-	CheckCRI           = "cri"             // containerd answers a call on its CRI socket
+	CheckCRI           = "cri"             // CRI-O or containerd answers a call on its CRI socket
 	CheckMosquittoUser = "mosquitto-user"  // mosquitto runs as the user of that name
 	CheckCNIPlugins    = "cni-plugins"     // each of /opt/cni/bin answers VERSION
 	CheckRootGrown     = "root-grown"      // root has at least 90 % of the disk

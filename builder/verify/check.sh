@@ -111,25 +111,27 @@ check_memory_cgroup() {
 	fi
 }
 
-# A gRPC call by hand: an empty message is one byte of flags and four of length, all zero.
+# A gRPC call by hand: an empty message is one byte of flags and four of length, all zero. CRI-O 1.20
+# speaks the older version of the interface alone, as edgecore 1.8 does.
 cri_version() {
+	socket=/run/containerd/containerd.sock service=runtime.v1.RuntimeService
+	if [ -e /etc/crio ]; then
+		socket=/var/run/crio/crio.sock service=runtime.v1alpha2.RuntimeService
+	fi
 	head -c 5 /dev/zero | curl --silent --show-error --max-time 30 --http2-prior-knowledge \
-		--unix-socket /run/containerd/containerd.sock \
-		-H 'content-type: application/grpc' -H 'te: trailers' --data-binary @- \
-		http://localhost/runtime.v1.RuntimeService/Version | tr -c '[:print:]' ' '
+		--unix-socket $socket -H 'content-type: application/grpc' -H 'te: trailers' --data-binary @- \
+		http://localhost/$service/Version | tr -c '[:print:]' ' '
 }
 
 cri_answers() {
-	cri_version | grep -q containerd
+	cri_version | grep -q -e containerd -e cri-o
 }
 
-check_containerd() {
-	if ! command -v curl >/dev/null; then
-		result cri false "curl is not installed, the CRI socket can't be asked"
-	elif wait_for cri_answers; then
+check_cri() {
+	if wait_for cri_answers; then
 		result cri true "$(cri_version 2>&1)"
 	else
-		result cri false "no answer on the CRI socket: $(cri_version 2>&1) $(systemctl is-active containerd 2>&1)"
+		result cri false "no answer on the CRI socket: $(cri_version 2>&1) containerd $(systemctl is-active containerd 2>&1), crio $(systemctl is-active crio 2>&1)"
 	fi
 }
 
@@ -196,7 +198,7 @@ for check in $EB_CHECKS; do
 	cloud-init) check_cloud_init ;;
 	cmdline-flags) check_cmdline ;;
 	memory-cgroup) check_memory_cgroup ;;
-	cri) check_containerd ;;
+	cri) check_cri ;;
 	mosquitto-user) check_mosquitto ;;
 	cni-plugins) check_cni ;;
 	root-grown) check_root_grown ;;

@@ -16,7 +16,7 @@ import (
 // Options says how an image is started. The zero value starts an arm64 image on "virt".
 type Options struct {
 	Arch  string // Debian's name; "arm64" when empty
-	Board string // virt, raspi3b, raspi4b; q35; the architecture's generic one when empty
+	Board string // virt, raspi3b, raspi4b; q35 (UEFI), pc (BIOS); the architecture's generic one when empty
 	// WorkDir is an existing directory for the overlay, the kernel and the like; they are big, and
 	// the caller removes them.
 	WorkDir string
@@ -67,7 +67,7 @@ type Planned struct {
 }
 
 // Plan prepares the machine that starts the image at path (raw) as its board would: the kernel,
-// initrd, device tree and command line of the image's own FAT on arm64, UEFI firmware on amd64. The
+// initrd, device tree and command line of the image's own FAT on arm64, UEFI firmware or a BIOS on amd64. The
 // image is only read; everything that is written goes to an overlay in o.WorkDir.
 func Plan(ctx context.Context, path string, o Options) (Planned, error) {
 	version, err := o.findQEMU(ctx)
@@ -80,9 +80,12 @@ func Plan(ctx context.Context, path string, o Options) (Planned, error) {
 	}
 	defer img.close()
 	p := Planned{QEMU: version, Machine: o.machine()}
-	if o.arch() == "amd64" {
+	switch {
+	case o.board() == "pc":
+		p.Machine.BIOS = true
+	case o.arch() == "amd64":
 		err = p.firmware()
-	} else {
+	default:
 		err = p.direct(img, o)
 	}
 	if err != nil {

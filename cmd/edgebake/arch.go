@@ -13,11 +13,11 @@ func archOf(ctx context.Context, path, machine string) (string, error) {
 	switch machine {
 	case "virt", "raspi3b", "raspi4b":
 		return "arm64", nil
-	case "q35":
+	case "q35", "pc":
 		return "amd64", nil
 	case "":
 	default:
-		return "", usagef("--machine %q is none of virt, raspi3b, raspi4b and q35", machine)
+		return "", usagef("--machine %q is none of virt, raspi3b, raspi4b, q35 and pc", machine)
 	}
 	img, err := image.Open(path)
 	if err != nil {
@@ -52,7 +52,7 @@ func bootPrograms(t tree.Tree) []string {
 }
 
 func judgeArch(path string, found []string) (string, error) {
-	const remedy = "; say which one with --machine (virt or raspi3b for arm64, q35 for amd64)"
+	const remedy = "; say which one with --machine (virt or raspi3b for arm64, q35 or pc for amd64)"
 	if len(found) == 0 {
 		return "", usagef("choosing a machine for %s: none of its FATs has EFI/BOOT/BOOTX64.EFI, EFI/BOOT/BOOTAA64.EFI or config.txt"+remedy, path)
 	}

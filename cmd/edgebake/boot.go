@@ -44,7 +44,7 @@ func newBoot(env *environment) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.check, "check", false, "run checks inside and print the verdict; exit with 5 when it is negative")
-	f.StringVar(&o.machine, "machine", "", "virt, raspi3b, raspi4b or q35 (default: virt or q35, by the boot program in the image)")
+	f.StringVar(&o.machine, "machine", "", "virt, raspi3b, raspi4b, q35 (UEFI) or pc (BIOS) (default: virt or q35, by the boot program in the image)")
 	f.BoolVar(&o.ssh, "ssh", false, "forward a port of this host to the machine's SSH")
 	f.IntVar(&o.port, "port", 2222, "the port that --ssh forwards")
 	f.DurationVar(&o.timeout, "timeout", 0, "end the machine after this time (default: 20m with --check, none without)")

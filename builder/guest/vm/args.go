@@ -133,8 +133,10 @@ func (m Machine) bootArgs() ([]string, error) {
 	switch {
 	case m.boot != "":
 		return []string{"-drive", "if=ide,format=raw,file=" + escape(m.boot)}, nil
-	case (m.Kernel == "") == (m.Firmware == ""):
-		return nil, fmt.Errorf("describing machine: exactly one of kernel (%q) and firmware (%q) must be given", m.Kernel, m.Firmware)
+	case m.BIOS && m.Arch == "amd64" && m.Kernel == "" && m.Firmware == "":
+		return nil, nil
+	case m.BIOS || (m.Kernel == "") == (m.Firmware == ""):
+		return nil, fmt.Errorf("describing machine: exactly one of kernel (%q), firmware (%q) and BIOS (%v, amd64 only) must be given", m.Kernel, m.Firmware, m.BIOS)
 	case m.Firmware != "":
 		args := []string{"-drive", "if=pflash,format=raw,unit=0,readonly=on,file=" + escape(m.Firmware)}
 		if m.FirmwareVars != "" {

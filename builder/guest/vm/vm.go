@@ -19,9 +19,11 @@ type Machine struct {
 	// TBSizeMiB is the size of TCG's buffer of translated code; 0 is DefaultTBSizeMiB.
 	TBSizeMiB int
 
-	// Either Kernel (direct boot) or Firmware (UEFI code file, with FirmwareVars copied per run).
+	// Kernel (direct boot), Firmware (UEFI code file, with FirmwareVars copied per run) or BIOS
+	// (the machine's own starts the first disk; amd64 only).
 	Kernel, Initrd, DTB, Cmdline string
 	Firmware, FirmwareVars       string
+	BIOS                         bool
 
 	Disks []Disk
 	// Forward maps host TCP ports to guest ports on a user-mode network; nil means no network
