@@ -2,8 +2,8 @@ package lint
 
 import (
 	"regexp"
-
-	"github.com/edgebake/edgebake/builder/tree"
+	"slices"
+	"strings"
 )
 
 // kubernetesDir has kubeadmConfig, which kubeadm init of a master is to be called with.
@@ -35,30 +35,62 @@ var driverPatterns = []*regexp.Regexp{
 	regexp.MustCompile(`--cgroup-?driver[= ]["']?(systemd|cgroupfs)`),
 }
 
-// claims of edgecore, of the first boot that runs keadm join, and of the kubelet.
-func (s *system) claims() []claim {
-	var out []claim
-	add := func(e tree.Entry, who string) {
-		text, _ := s.content(e)
-		for _, pattern := range driverPatterns {
-			for _, m := range pattern.FindAllStringSubmatch(text, -1) {
-				out = append(out, claim{"/" + e.Path, who, m[1]})
-			}
-		}
-	}
+// caller is a file with settings of edgecore or of the kubelet.
+type caller struct {
+	path, who, text string
+}
+
+// callers are the configurations, and what the first boot calls keadm join with.
+func (s *system) callers() []caller {
+	var out []caller
 	for _, dir := range []string{"usr/lib/edgebake", "etc/edgebake", "etc/kubeedge/config"} {
 		for e := range s.below(dir) {
 			if !within(e.Path, imagesDir) && !within(e.Path, kubernetesDir) {
-				add(e, "edgecore")
+				text, _ := s.content(e)
+				out = append(out, caller{"/" + e.Path, "edgecore", text})
 			}
 		}
 	}
 	for _, p := range []string{"var/lib/kubelet/config.yaml", "etc/default/kubelet", "etc/kubernetes/kubeadm.yaml", "etc/kubernetes/kubeadm-config.yaml", kubeadmConfig} {
-		if e, ok := s.file(p); ok {
-			add(e, "the kubelet")
+		if text, ok := s.text(p); ok {
+			out = append(out, caller{"/" + p, "the kubelet", text})
 		}
 	}
 	return out
+}
+
+// claims of edgecore, of the first boot that runs keadm join, and of the kubelet.
+func (s *system) claims() []claim {
+	var out []claim
+	for _, c := range s.callers() {
+		for _, pattern := range driverPatterns {
+			for _, m := range pattern.FindAllStringSubmatch(c.text, -1) {
+				out = append(out, claim{c.path, c.who, m[1]})
+			}
+		}
+	}
+	return out
+}
+
+var endpointPattern = regexp.MustCompile(`(?:--(?:remote|container)-runtime-endpoint[= ]|remoteRuntimeEndpoint:|criSocket:)\s*["']?([^\s"']+)`)
+
+// checkEndpoints compares the sockets that are called with the runtimes that there are.
+func (s *system) checkEndpoints(runtimes []runtime) []Finding {
+	var found []Finding
+	for _, c := range s.callers() {
+		for _, m := range endpointPattern.FindAllStringSubmatch(c.text, -1) {
+			endpoint := m[1]
+			for _, name := range []string{"containerd", "crio"} {
+				if strings.Contains(endpoint, "/"+name+".sock") && !slices.ContainsFunc(runtimes, func(r runtime) bool { return r.name == name }) {
+					found = append(found, fault(c.path, "name the socket of the runtime in the image, or install "+name, "%s is told to call %s, but %s is not in the image", c.who, endpoint, name))
+				}
+			}
+			if c.who == "edgecore" && strings.TrimPrefix(endpoint, "unix://") == "/run/crio/crio.sock" {
+				found = append(found, caution(c.path, "write unix:///var/run/crio/crio.sock", "edgecore knows CRI-O by the name /var/run/crio/crio.sock only: with %s its statistics come another way", endpoint))
+			}
+		}
+	}
+	return dedupe(found)
 }
 
 func checkCgroupDriver(s *system) []Finding {
@@ -105,7 +137,7 @@ func checkCRI(s *system) []Finding {
 	if len(runtimes) == 0 && s.role == Edge {
 		return []Finding{fault("/usr/bin", "add containerd or CRI-O to the profile", "there is no container runtime, without which edgecore ends at once")}
 	}
-	var found []Finding
+	found := s.checkEndpoints(runtimes)
 	client, alpha, stable := s.criClient()
 	for _, r := range runtimes {
 		oldest, withoutAlpha, withStable := "", containerdAlpha, containerdStable

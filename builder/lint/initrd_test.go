@@ -81,6 +81,21 @@ func FuzzInitrd(f *testing.F) {
 	})
 }
 
+func FuzzKernelVersion(f *testing.F) {
+	f.Add(append(make([]byte, 0x202), "HdrS"...))
+	f.Add([]byte("Linux version 5.4.0-1052-raspi (buildd"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if v := bzImageVersion(b); strings.ContainsAny(v, " \x00") {
+			t.Errorf("the version of a bzImage is %q", v)
+		}
+		if v := bannerVersion(bytes.NewReader(b)); v != "" && (v[0] < '0' || v[0] > '9') {
+			t.Errorf("the version is %q", v)
+		}
+		elfMachine(b)
+		kernelArch(b)
+	})
+}
+
 func TestBannerVersion(t *testing.T) {
 	banner := "Linux version 5.4.0-1052-raspi (buildd@bos02) (gcc version 9)"
 	for name, tc := range map[string]struct{ text, want string }{

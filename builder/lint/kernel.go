@@ -226,6 +226,9 @@ func (s *system) kernelVersion(e tree.Entry) string {
 
 // bzImageVersion follows the pointer at 0x20e (Documentation/arch/x86/boot.rst).
 func bzImageVersion(head []byte) string {
+	if len(head) < 0x210 {
+		return ""
+	}
 	at := int(binary.LittleEndian.Uint16(head[0x20e:])) + 0x200
 	if at == 0x200 || at >= len(head) {
 		return ""
