@@ -39,6 +39,8 @@ type recipe struct {
 	module  *profile.GoModule
 	files   []download
 	images  []imageRequest
+	// advice says what a person can do when upstream has a file no more.
+	advice string
 	// lay puts the component's files together; nil when the module's programs are all.
 	lay func(*site) error
 }
@@ -106,6 +108,9 @@ func (k Kit) resolve(ctx context.Context, i int, old lock.Component) (lock.Compo
 	}
 	for _, d := range r.files {
 		f, err := k.pin(ctx, d, old)
+		if err != nil && r.advice != "" && d.source == "" {
+			err = fmt.Errorf("%w; %s", err, r.advice)
+		}
 		if err != nil {
 			return lock.Component{}, err
 		}

@@ -13,7 +13,7 @@ const bundleName = "bundle"
 
 // crioRecipe wants the bundle or local packages, and the pause image unless another component has it.
 func crioRecipe(c profile.CRIO, p profile.Profile, owner, at string) recipe {
-	r := recipe{version: c.Version}
+	r := recipe{version: c.Version, advice: "name a copy of the bundle (bundle: urls), a mirror (--mirror), or packages from files (source: debs)"}
 	switch c.Source {
 	case "bundle":
 		d := download{name: bundleName, urls: bundleURLs(c.Version, p.Arch)}

@@ -45,7 +45,8 @@ func kubeEdgeRecipe(k profile.KubeEdge, arch string) recipe {
 			"https://raw.githubusercontent.com/kubeedge/kubeedge/release-" + branch}
 	}
 	keadm, kubeedge := keadmNames(k.Version, arch)
-	r := recipe{version: k.Version, lay: func(s *site) error { return s.kubeEdge(keadm, kubeedge) }}
+	r := recipe{version: k.Version, advice: "name a copy of the release (releases:), of the sources (sources:), or a mirror (--mirror)",
+		lay: func(s *site) error { return s.kubeEdge(keadm, kubeedge) }}
 	for _, name := range []string{keadm, kubeedge} {
 		r.files = append(r.files, download{name: name, urls: below(releases, name), sums: below(releases, "checksum_"+name+".txt")})
 	}

@@ -14,7 +14,8 @@ func kubernetesRecipe(k profile.Kubernetes, owner, arch string) recipe {
 	if len(bases) == 0 {
 		bases = []string{"https://dl.k8s.io/release", "https://dl.k8s.io", "https://storage.googleapis.com/kubernetes-release/release"}
 	}
-	r := recipe{version: k.Version, lay: func(s *site) error { return s.kubernetes(k, owner) }}
+	r := recipe{version: k.Version, advice: "name a copy of the programs (binaries:) or a mirror (--mirror)",
+		lay: func(s *site) error { return s.kubernetes(k, owner) }}
 	for _, program := range kubernetesPrograms() {
 		urls := below(bases, k.Version+"/bin/linux/"+arch+"/"+program)
 		var sums []string

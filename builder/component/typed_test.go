@@ -3,6 +3,7 @@ package component
 import (
 	"crypto/sha512"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/edgebake/edgebake/builder/cas"
+	"github.com/edgebake/edgebake/builder/fetch"
 	"github.com/edgebake/edgebake/builder/profile"
 	"github.com/edgebake/edgebake/builder/tree"
 )
@@ -215,6 +217,11 @@ func TestCRIOBundles(t *testing.T) {
 		}
 		if !l.Components[0].Files[0].TrustOnFirstUse {
 			t.Errorf("%s: nobody published the bundle's hash", tt.version)
+		}
+		delete(u.files, tt.url)
+		var gone *fetch.NotFoundError
+		if _, err := k.Resolve(t.Context(), nil); !errors.As(err, &gone) || !strings.Contains(err.Error(), "packages from files (source: debs)") {
+			t.Errorf("%s: a bundle that is gone: %v", tt.version, err)
 		}
 	}
 }

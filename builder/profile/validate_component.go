@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -51,6 +52,7 @@ func (v *validator) components(p Profile, re patterns) {
 		}
 		v.onlyOnce(where, kinds[0], c.Name, once)
 		v.component(where, c, p.Arch, re, own)
+		v.crioPackages(where+".crio", c.CRIO, p.Packages)
 	}
 	v.runtimes(components)
 }
@@ -296,6 +298,25 @@ func (v *validator) crioBundle(where string, c CRIO, arch string) {
 	}
 	if minor < 19 || minor == 19 && patch < 6 || minor == 20 && patch < 3 {
 		v.add(where+".version", "upstream has no arm64 bundle of %s; the first ones are 1.19.6 and 1.20.3, or name your own under bundle", c.Version)
+	}
+}
+
+// crioPackages knows that the package cri-o depends on no runtime.
+func (v *validator) crioPackages(where string, c *CRIO, packages []string) {
+	if c == nil || c.Source != "apt" {
+		return
+	}
+	has := func(names ...string) bool {
+		return slices.ContainsFunc(packages, func(p string) bool {
+			name := p[:min(len(p), strings.IndexAny(p+"=", "=/:"))]
+			return slices.Contains(names, name)
+		})
+	}
+	if !has("cri-o") && !v.partial {
+		v.add(where+".source", "apt needs the package cri-o under packages")
+	}
+	if c.RuntimePath == "" && !has("cri-o-runc", "runc", "crun") {
+		v.missing(where+".runtime", "the package cri-o brings none: add cri-o-runc, runc or crun to packages")
 	}
 }
 
