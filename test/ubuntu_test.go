@@ -18,8 +18,8 @@ import (
 )
 
 // bench is a store with the locks that were made for it, which all tests that bake share: what one
-// has downloaded or configured, the next finds. EDGEBAKE_TEST_DIR keeps it from run to run.
-type bench struct{ store, locks string }
+// has downloaded, configured or compressed, the next finds. EDGEBAKE_TEST_DIR keeps it from run to run.
+type bench struct{ store, locks, images string }
 
 var sharedBench = sync.OnceValues(func() (string, error) {
 	if dir := os.Getenv("EDGEBAKE_TEST_DIR"); dir != "" {
@@ -32,7 +32,7 @@ func shared(t *testing.T) bench {
 	t.Helper()
 	dir, err := sharedBench()
 	must(t, err)
-	b := bench{filepath.Join(dir, "store"), filepath.Join(dir, "locks")}
+	b := bench{filepath.Join(dir, "store"), filepath.Join(dir, "locks"), filepath.Join(dir, "images")}
 	must(t, os.MkdirAll(b.locks, 0o755))
 	return b
 }
@@ -96,6 +96,8 @@ type ubuntu struct {
 	up             *standin.Upstream
 	server         string
 	image, archive standin.Key
+	// raw is the path of the image before it was compressed.
+	raw string
 }
 
 // onlyInUbuntu are packages that the Ubuntu profiles ask for and the Debian ones do not.
@@ -166,7 +168,9 @@ func (u *ubuntu) signing() standin.Signing {
 func newFocal(t *testing.T, run func(...string) string, p standin.Pi) *ubuntu {
 	t.Helper()
 	u := newUbuntu(t, run, "edge-rpi-debian-12", standin.Focal(), "http://ports.ubuntu.com/ubuntu-ports")
-	must(t, u.up.Pi(t.Context(), u.base, p, t.TempDir(), oracle.Need(t, "xz"), u.signing()))
+	var err error
+	u.raw, err = u.up.Pi(t.Context(), u.base, p, shared(t).images, oracle.Need(t, "xz"), u.signing())
+	must(t, err)
 	return u
 }
 
@@ -176,6 +180,7 @@ func newBionic(t *testing.T, run func(...string) string) *ubuntu {
 	grub, err := standin.NewBIOSGRUB(t.Context(), oracle.Need(t, "grub-mkimage"), t.TempDir())
 	must(t, err)
 	u := newUbuntu(t, run, "edge-debian-12-amd64", standin.Bionic(), "http://archive.ubuntu.com/ubuntu")
-	must(t, u.up.Cloud(t.Context(), u.base, standin.Cloud{GRUB: grub}, t.TempDir(), oracle.Need(t, "qemu-img"), u.signing()))
+	u.raw, err = u.up.Cloud(t.Context(), u.base, standin.Cloud{GRUB: grub}, shared(t).images, oracle.Need(t, "qemu-img"), u.signing())
+	must(t, err)
 	return u
 }

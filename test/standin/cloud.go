@@ -59,6 +59,11 @@ func (c Cloud) Write(ctx context.Context, b Base, dir string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("dressing the cloud stand-in: %w", err)
 	}
+	name := filepath.Join(dir, c.Name()+".raw")
+	return name, c.write(ctx, b, name, root, esp)
+}
+
+func (c Cloud) write(ctx context.Context, b Base, name string, root, esp tree.Tree) error {
 	sectors := c.Sectors
 	if sectors == 0 {
 		sectors = cloudSectors
@@ -69,8 +74,7 @@ func (c Cloud) Write(ctx context.Context, b Base, dir string) (string, error) {
 		{Number: 15, Type: disk.ESP, Start: cloudESP * sector, Size: cloudESPSize * sector, PartUUID: identifier("part 15")},
 		{Number: 1, Type: disk.Linux, Start: cloudRoot * sector, Size: rootSize, PartUUID: identifier("part 1")},
 	}}
-	name := filepath.Join(dir, c.Name()+".raw")
-	return name, writeDisk(ctx, name, plan, b.Reader, c.GRUB.regions(biosBoot), []part{
+	return writeDisk(ctx, name, plan, b.Reader, c.GRUB.regions(biosBoot), []part{
 		{start: cloudESP * sector, tree: esp, fat: &fat.Options{Size: cloudESPSize * sector, Label: espLabel, VolumeID: 0xb73c4fd1, Time: b.time()}},
 		{start: cloudRoot * sector, tree: root, ext4: &ext4.Options{
 			Size: rootSize, Label: cloudLabel, UUID: cloudRootUUID(), HashSeed: identifier("cloud hash"), Time: b.time(),

@@ -195,15 +195,21 @@ func checkGRUB(t *testing.T, name string) {
 func TestPublishedImages(t *testing.T) {
 	u, s := newUpstream(t), Signing{Key: newKey(t, "CD image key"), Unknown: []Key{newKey(t, "retired key")}}
 	p := Pi{Point: "20.04.5", Sectors: piRoot + 120*2048 + piTail + 1}
-	check(t, u.Pi(t.Context(), smallBase(t, "arm64"), p, t.TempDir(), oracle.Need(t, "xz"), s))
+	dir := t.TempDir()
+	raw, err := u.Pi(t.Context(), smallBase(t, "arm64"), p, dir, oracle.Need(t, "xz"), s)
+	check(t, err)
 	file, err := u.Path(p.URL())
 	check(t, err)
 	// name, FILE, file, streams, blocks: xz(1), "List mode".
 	if said := strings.Fields(run(t, "xz", "--robot", "--list", file)); said[3] != "1" || len(said[4]) < 3 {
 		t.Errorf("xz says %v: want one stream of hundreds of blocks", said)
 	}
+	unpacked := filepath.Join(dir, "unpacked")
+	check(t, toolTo(t.Context(), unpacked, oracle.Need(t, "xz"), "-dc", file))
+	run(t, "cmp", raw, unpacked)
 	c := Cloud{Sectors: cloudRoot + 120*2048 + cloudTail}
-	check(t, u.Cloud(t.Context(), smallBase(t, "amd64"), c, t.TempDir(), oracle.Need(t, "qemu-img"), s))
+	_, err = u.Cloud(t.Context(), smallBase(t, "amd64"), c, dir, oracle.Need(t, "qemu-img"), s)
+	check(t, err)
 	file, err = u.Path(c.URLs()[0])
 	check(t, err)
 	run(t, "qemu-img", "check", file)

@@ -65,14 +65,18 @@ func (p Pi) Write(ctx context.Context, b Base, dir string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("dressing the Raspberry Pi stand-in: %w", err)
 	}
+	name := filepath.Join(dir, p.Name())
+	return name, p.write(ctx, b, name, root, boot)
+}
+
+func (p Pi) write(ctx context.Context, b Base, name string, root, boot tree.Tree) error {
 	sectors, id := p.size()
 	rootSize := (sectors - piTail - piRoot) * sector
 	plan := disk.Plan{Size: sectors * sector, Table: disk.MBR, DiskID: id, Partitions: []disk.Partition{
 		{Number: 1, Type: disk.FAT, Bootable: true, Start: piBoot * sector, Size: piBootSize * sector, ClusterSize: clusterSize, FS: disk.None},
 		{Number: 2, Type: disk.Linux, Start: piRoot * sector, Size: rootSize, FS: disk.None},
 	}}
-	name := filepath.Join(dir, p.Name())
-	return name, writeDisk(ctx, name, plan, b.Reader, nil, []part{
+	return writeDisk(ctx, name, plan, b.Reader, nil, []part{
 		{start: piBoot * sector, tree: boot, fat: &fat.Options{
 			Size: piBootSize * sector, Label: bootLabel, VolumeID: 0x4aadf2b5, ClusterSize: clusterSize, Time: b.time()}},
 		{start: piRoot * sector, tree: root, ext4: &ext4.Options{
