@@ -44,16 +44,32 @@ func (u *ubuntu) settings() []string {
 	return append(u.flags(), "--config", config)
 }
 
+// bake locks and bakes a built-in profile over the stand-ins, nothing of it changed.
+func (u *ubuntu) bake(profile string) baked {
+	u.t.Helper()
+	b, flags, locks := shared(u.t), u.settings(), u.t.TempDir()
+	u.run(append([]string{"lock", profile, "--store", b.store, "-o", locks}, flags...)...)
+	out := bake(u.t, u.run, profile, b.store, locks, flags...)
+	u.t.Logf("%s: SHA-256 %s", profile, digestOf(u.t, out))
+	positive(u.t, out)
+	checkDisk(u.t, out.image)
+	return out
+}
+
 // TestBakeUbuntuRaspberryPi bakes the Raspberry Pi edge image from the stand-in of Ubuntu's own
-// image and proves it.
+// image and proves it on QEMU's generic board and as a Raspberry Pi 3.
 func TestBakeUbuntuRaspberryPi(t *testing.T) {
-	const profile = "edge-rpi-ubuntu-20.04"
 	run := edgebake(t)
-	u := newFocal(t, run, standin.Pi{Point: "20.04.5", Checksums: ext4.MetadataCsum})
-	b, flags := shared(t), u.settings()
-	locks := t.TempDir()
-	run(append([]string{"lock", profile, "--store", b.store, "-o", locks}, flags...)...)
-	baked := bake(t, run, profile, b.store, locks, flags...)
-	positive(t, baked)
-	checkDisk(t, baked.image)
+	b := newFocal(t, run, standin.Pi{Point: "20.04.5", Checksums: ext4.MetadataCsum}).bake("edge-rpi-ubuntu-20.04")
+	run("boot", b.image, "--check", "--machine", "raspi3b")
+	positive(t, b)
+}
+
+// TestBakeUbuntuMaster bakes the Kubernetes master from the stand-in of Ubuntu's cloud image and
+// proves it under UEFI and a BIOS.
+func TestBakeUbuntuMaster(t *testing.T) {
+	run := edgebake(t)
+	b := newBionic(t, run).bake("master-ubuntu-18.04")
+	run("boot", b.image, "--check", "--machine", "pc")
+	positive(t, b)
 }
