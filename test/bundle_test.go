@@ -1,8 +1,10 @@
 package test
 
 import (
+	"archive/tar"
 	"archive/zip"
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,7 +16,7 @@ import (
 	"github.com/edgebake/edgebake/builder/cas"
 )
 
-// TestVendor vendors a profile with packages and a Go module that has a dependency, and bakes it on
+// TestVendor vendors a profile with packages, an archive, a file and a Go module that has a dependency, and bakes it on
 // what looks like another machine: an empty store, an empty module cache and no network.
 func TestVendor(t *testing.T) {
 	bin := program(t)
@@ -111,8 +113,30 @@ func (w *workshop) goTool() {
 	w.module(proxy, "example.org/tool", "v0.1.0", map[string]string{"go.mod": "module example.org/tool\n\ngo 1.21\n\nrequire example.org/dep v1.0.0\n",
 		"go.sum":           fmt.Sprintf("example.org/dep v1.0.0 %s\nexample.org/dep v1.0.0/go.mod %s\n", sum[0], sum[1]),
 		"cmd/tool/main.go": "package main\n\nimport \"example.org/dep\"\n\nfunc main() { println(dep.Text) }\n"})
-	w.components = fmt.Sprintf("[{name: tool, goModule: {module: example.org/tool, version: v0.1.0, sum: %q, packages: [cmd/tool], destination: /usr/bin}}]",
-		w.sums("example.org/tool@v0.1.0")[0])
+	w.components = fmt.Sprintf("[{name: tool, goModule: {module: example.org/tool, version: v0.1.0, sum: %q, packages: [cmd/tool], destination: /usr/bin}}, %s, %s]",
+		w.sums("example.org/tool@v0.1.0")[0], w.tarball(), w.localFile())
+}
+
+// tarball is a component that is an archive with an address.
+func (w *workshop) tarball() string {
+	w.t.Helper()
+	var b bytes.Buffer
+	a := tar.NewWriter(&b)
+	err := a.WriteHeader(&tar.Header{Name: "bin/agent", Mode: 0o755, Size: 5, Typeflag: tar.TypeReg})
+	if err == nil {
+		_, err = a.Write([]byte("agent"))
+	}
+	if err := errors.Join(err, a.Close()); err != nil {
+		w.t.Fatal(err)
+	}
+	w.write(filepath.Join(w.archive, "agent.tar"), b.Bytes())
+	return "{name: agent, tarball: {urls: [" + archiveURL + "/agent.tar], destination: /opt}}"
+}
+
+// localFile is a component that lies beside the profile, and on the other machine nowhere.
+func (w *workshop) localFile() string {
+	w.write(filepath.Join(w.dir, "motd"), []byte("welcome"))
+	return "{name: motd, files: {files: [{path: /etc/motd, source: motd}]}}"
 }
 
 // module puts a module where a GOPROXY serves it.
