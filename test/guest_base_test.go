@@ -2,7 +2,6 @@ package test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"os"
@@ -18,6 +17,7 @@ import (
 	"github.com/edgebake/edgebake/builder/guest/initramfs"
 	"github.com/edgebake/edgebake/builder/image"
 	"github.com/edgebake/edgebake/builder/lock"
+	"github.com/edgebake/edgebake/builder/system"
 	"github.com/edgebake/edgebake/builder/tree"
 	"github.com/edgebake/edgebake/test/aptrepo"
 )
@@ -40,7 +40,7 @@ func TestBakeExtendsAnInterruptedSystem(t *testing.T) {
 	run, dir := edgebake(t), t.TempDir()
 	little, more := filepath.Join(dir, "little.yaml"), filepath.Join(dir, "more.yaml")
 	write(t, little, littleSystem)
-	write(t, more, strings.NewReplacer("name: little", "name: more", "arch:", "packages: [less, ed]\narch:").Replace(littleSystem))
+	write(t, more, strings.NewReplacer("name: little", "name: more", "arch:", "packages: [less, ed, ca-certificates, python3-yaml]\narch:").Replace(littleSystem))
 	store := filepath.Join(dir, "store")
 	for _, p := range []string{little, more} {
 		run("lock", p, "--store", store)
@@ -48,9 +48,60 @@ func TestBakeExtendsAnInterruptedSystem(t *testing.T) {
 	}
 	run("bake", little, "--store", store, "-o", filepath.Join(dir, "out"), "--no-boot")
 	s := openSystem(t, store, readLock(t, filepath.Join(dir, "more.lock.json")))
-	s.interrupt(t, filepath.Join(dir, "out", "little.img"))
+	s.image = filepath.Join(dir, "out", "little.img")
+	t.Run("repair and install", func(t *testing.T) { extendInterrupted(t, s) })
+	t.Run("shortcuts", func(t *testing.T) { compareShortcuts(t, s, readLock(t, filepath.Join(dir, "little.lock.json"))) })
+}
 
-	console := s.install(t, s.archive(t, "less", "ed"), time.Minute, nil)
+// compareShortcuts installs Python and certificates with and without what makes it fast.
+func compareShortcuts(t *testing.T, s *extendable, little lock.Lock) {
+	has := map[string]bool{}
+	for _, p := range little.Packages {
+		has[p.Name] = true
+	}
+	var names []string
+	for _, p := range s.lock.Packages {
+		if !has[p.Name] {
+			names = append(names, p.Name)
+		}
+	}
+	var trees [2]tree.Tree
+	for i, plain := range []bool{true, false} {
+		s.interrupt(t)
+		console := s.install(t, s.archive(t, names...), 5*time.Minute, guest.Job{Plain: plain}, nil)
+		if strings.Contains(console, "byte-compiling") == plain {
+			t.Errorf("plain is %v:\n%s", plain, lastPart(console))
+		}
+		var err error
+		if trees[i], err = system.Normalise(t.Context(), s.read(t), s.src, s.lock.Epoch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, ok := trees[0].Lookup("usr/lib/python3/dist-packages/yaml/__pycache__/__init__.cpython-311.pyc"); !ok {
+		t.Error("nothing was compiled")
+	}
+	layers, err := tree.Diff(t.Context(), s.src, trees[0], trees[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range layers {
+		for _, e := range l.Tree.Entries() {
+			if e.Type != tree.Dir {
+				t.Errorf("%s: %s", l.Name, e.Path)
+			}
+		}
+	}
+	if len(layers) > 0 {
+		t.Error("the ways differ")
+	}
+}
+
+func extendInterrupted(t *testing.T, s *extendable) {
+	s.interrupt(t)
+
+	look := guest.Job{Extra: []guest.Step{{Name: "look", Script: "dpkg --audit\necho the audit is over\ndpkg --verify less ed\n" +
+		`dpkg-query -W -f '${Package} ${db:Status-Status}\n' less ed tzdata`}}}
+	console := s.install(t, s.archive(t, "less", "ed"), time.Minute, look, nil)
 	for _, want := range []string{"less installed", "ed installed", "tzdata installed", "the audit is over"} {
 		if !strings.Contains(console, want) {
 			t.Errorf("the console lacks %q:\n%s", want, lastPart(console))
@@ -70,13 +121,13 @@ func TestBakeExtendsAnInterruptedSystem(t *testing.T) {
 
 	fails := s.add(t, aptrepo.Deb{Name: "acme-fails", Arch: "all", Scripts: map[string]string{"preinst": "#!/bin/sh\necho no licence\nexit 42\n"}})
 	var script *guest.ScriptError
-	s.install(t, fails, time.Minute, func(err error) bool { return errors.As(err, &script) })
+	s.install(t, fails, time.Minute, guest.Job{}, func(err error) bool { return errors.As(err, &script) })
 	if script == nil || script.Package != "acme-fails" || script.Script != "preinst" || script.ExitCode != 42 || !strings.Contains(strings.Join(script.Output, "\n"), "no licence") {
 		t.Errorf("got %+v", script)
 	}
 	hangs := s.add(t, aptrepo.Deb{Name: "acme-hangs", Arch: "all", Scripts: map[string]string{"postinst": "#!/bin/sh\necho asking nobody\nexec sleep 1000\n"}})
 	var hang *guest.HangError
-	s.install(t, hangs, 30*time.Second, func(err error) bool { return errors.As(err, &hang) })
+	s.install(t, hangs, 30*time.Second, guest.Job{}, func(err error) bool { return errors.As(err, &hang) })
 	if hang == nil || hang.Package != "acme-hangs" || hang.Script != "postinst" || !strings.Contains(strings.Join(hang.Output, "\n"), "asking nobody") {
 		t.Errorf("got %+v", hang)
 	}
@@ -102,16 +153,17 @@ func readLock(t *testing.T, path string) lock.Lock {
 	return l
 }
 
-// system is an existing root file system, and what a guest needs to work on it.
-type system struct {
+// extendable is an existing root file system, and what a guest needs to work on it.
+type extendable struct {
 	store          *cas.Store
 	src            *tree.Reader
 	lock           lock.Lock
 	kernel, initrd []byte
-	scratch        string
+	image          string // of the system
+	scratch        string // a copy of it, to work on
 }
 
-func openSystem(t *testing.T, dir string, l lock.Lock) *system {
+func openSystem(t *testing.T, dir string, l lock.Lock) *extendable {
 	t.Helper()
 	store, err := cas.Open(dir)
 	if err != nil {
@@ -119,13 +171,13 @@ func openSystem(t *testing.T, dir string, l lock.Lock) *system {
 	}
 	src := tree.NewReader(store)
 	t.Cleanup(func() { _ = src.Close() }) // it was only read
-	s := &system{store: store, src: src, lock: l, scratch: filepath.Join(t.TempDir(), "scratch.img")}
+	s := &extendable{store: store, src: src, lock: l}
 	s.boot(t)
 	return s
 }
 
 // boot makes the guest's kernel from packages, not from the system.
-func (s *system) boot(t *testing.T) {
+func (s *extendable) boot(t *testing.T) {
 	t.Helper()
 	var list []deb.Extracted
 	for _, p := range append(append([]lock.Package{}, s.lock.Packages...), s.lock.Guest...) {
@@ -143,7 +195,7 @@ func (s *system) boot(t *testing.T) {
 	}
 }
 
-func (s *system) extract(t *testing.T, blob cas.Digest) deb.Extracted {
+func (s *extendable) extract(t *testing.T, blob cas.Digest) deb.Extracted {
 	t.Helper()
 	x, err := deb.Extract(t.Context(), s.store, blob)
 	if err != nil {
@@ -152,7 +204,7 @@ func (s *system) extract(t *testing.T, blob cas.Digest) deb.Extracted {
 	return x
 }
 
-func (s *system) archive(t *testing.T, names ...string) (out []deb.Extracted) {
+func (s *extendable) archive(t *testing.T, names ...string) (out []deb.Extracted) {
 	t.Helper()
 	for _, name := range names {
 		for _, p := range s.lock.Packages {
@@ -164,7 +216,7 @@ func (s *system) archive(t *testing.T, names ...string) (out []deb.Extracted) {
 	return out
 }
 
-func (s *system) add(t *testing.T, d aptrepo.Deb) []deb.Extracted {
+func (s *extendable) add(t *testing.T, d aptrepo.Deb) []deb.Extracted {
 	t.Helper()
 	blob, err := s.store.PutBytes(d.Build(t))
 	if err != nil {
@@ -175,9 +227,10 @@ func (s *system) add(t *testing.T, d aptrepo.Deb) []deb.Extracted {
 
 // interrupt copies the system of an image to the scratch disk as it would be had somebody pulled
 // the plug while dpkg configured tzdata.
-func (s *system) interrupt(t *testing.T, path string) {
+func (s *extendable) interrupt(t *testing.T) {
 	t.Helper()
-	img, err := image.Open(path)
+	s.scratch = filepath.Join(t.TempDir(), "scratch.img")
+	img, err := image.Open(s.image)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +283,7 @@ func halfConfigure(t *testing.T, src *tree.Reader, c tree.Content) []byte {
 }
 
 // install runs the guest and returns its console. Without expected the job must succeed.
-func (s *system) install(t *testing.T, list []deb.Extracted, limit time.Duration, expected func(error) bool) string {
+func (s *extendable) install(t *testing.T, list []deb.Extracted, limit time.Duration, job guest.Job, expected func(error) bool) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "debs.img")
 	debs, err := guest.WriteDebs(t.Context(), path, s.store, list, s.lock.Epoch)
@@ -238,14 +291,8 @@ func (s *system) install(t *testing.T, list []deb.Extracted, limit time.Duration
 		t.Fatal(err)
 	}
 	var console bytes.Buffer
-	job := guest.Job{Arch: s.lock.Arch, Kernel: s.kernel, Initrd: s.initrd, Scratch: s.scratch, Epoch: s.lock.Epoch,
-		Repair: true, Debs: debs, DebsDisk: path, PackageTimeout: limit, Log: &console,
-		Extra: []guest.Step{{Name: "look", Script: "dpkg --audit\necho the audit is over\ndpkg --verify less ed\n" +
-			`dpkg-query -W -f '${Package} ${db:Status-Status}\n' less ed tzdata`}},
-	}
-	if expected != nil {
-		job.Extra = nil
-	}
+	job.Arch, job.Kernel, job.Initrd, job.Scratch, job.Epoch = s.lock.Arch, s.kernel, s.initrd, s.scratch, s.lock.Epoch
+	job.Repair, job.Debs, job.DebsDisk, job.PackageTimeout, job.Log = true, debs, path, limit, &console
 	_, err = guest.Configure(t.Context(), job)
 	t.Logf("the guest ended with %v", err)
 	if expected == nil && err != nil || expected != nil && !expected(err) {
@@ -254,13 +301,13 @@ func (s *system) install(t *testing.T, list []deb.Extracted, limit time.Duration
 	return console.String()
 }
 
-func (s *system) read(t *testing.T) tree.Tree {
+func (s *extendable) read(t *testing.T) tree.Tree {
 	t.Helper()
 	f, err := os.Open(s.scratch)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	t.Cleanup(func() { _ = f.Close() }) // it was only read
 	info, err := f.Stat()
 	if err != nil {
 		t.Fatal(err)
@@ -269,7 +316,9 @@ func (s *system) read(t *testing.T) tree.Tree {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := fs.Tree(context.Background(), cas.Of([]byte(s.scratch)), 0)
+	id := cas.Of([]byte(s.scratch))
+	s.src.Add(id, f)
+	all, err := fs.Tree(t.Context(), id, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,6 +68,9 @@ type Job struct {
 	Preinst []Script // in the order of unpacking
 	Noop    []string // programs that do nothing meanwhile; nil is those that write boot files
 	Extra   []Step
+	// Plain runs py3compile and update-ca-certificates when and as often as the packages ask,
+	// instead of once at the end. The result is the same, which a test shows this way.
+	Plain bool
 
 	PackageTimeout, Timeout time.Duration // 0 is the default
 	CPUs, MemoryMiB         int           // 0 is the default

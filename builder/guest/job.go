@@ -102,14 +102,17 @@ func (j Job) existing() bool { return j.Repair || len(j.Debs) > 0 }
 // env are variables of guest-init.sh. A fresh system takes the packages' configuration files; in
 // an existing one the owner's changes stay (dpkg(1), --force-confdef, --force-confold).
 func (j Job) env() string {
-	conf, repair := "confnew", ""
+	conf, repair, plain := "confnew", "", ""
 	if j.existing() {
 		conf = "confdef,confold"
 	}
 	if j.Repair {
 		repair = "yes"
 	}
-	return fmt.Sprintf("EPOCH=%d\nCONF=%s\nREPAIR=%s\n", j.Epoch, conf, repair)
+	if j.Plain {
+		plain = "yes"
+	}
+	return fmt.Sprintf("EPOCH=%d\nCONF=%s\nREPAIR=%s\nPLAIN=%s\n", j.Epoch, conf, repair, plain)
 }
 
 func (j Job) preinstLines() (string, error) {
