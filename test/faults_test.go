@@ -53,6 +53,7 @@ func TestFaults(t *testing.T) {
 		{"damaged store", testDamagedStore},
 		{"two bakes", testTwoBakes},
 		{"killed", testKilled},
+		{"negative", testNegative},
 		{"lock --update", testUpdate},
 		{"lock --update of nothing", testUpdateUnknown},
 	} {

@@ -2,6 +2,7 @@ package test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -262,6 +263,39 @@ func testKilled(t *testing.T, bin string) {
 		out, err := exec.CommandContext(t.Context(), bin, "gc", "--store", w.store, "--json").Output()
 		if err != nil || bytes.Contains(out, []byte(`"leftovers": 0`)) == left {
 			t.Errorf("gc says %s, %v", out, err)
+		}
+	}
+}
+
+// testNegative has an image that the linter finds bad: its report is there, the verdict of an earlier
+// image is not, and --json prints what there is.
+func testNegative(t *testing.T, bin string) {
+	w := newWorkshop(t, bin)
+	w.lock()
+	w.qemu("echo @@EB boot; echo @@EB clean; echo @@EB done") // leaves packages unconfigured
+	out := filepath.Join(w.dir, "out")
+	if err := os.Mkdir(out, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w.write(filepath.Join(out, ".edgebake-baking"), nil)
+	w.write(filepath.Join(out, "verdict.json"), []byte(`{"ok": true}`))
+	cmd := w.command(w.files(), "bake", "--no-boot", "--json")
+	var stdout bytes.Buffer
+	cmd.Stdout = &stdout
+	w.ends(5, cmd, "package runtime is unpacked", "dpkg --configure -a")
+	var said struct {
+		Digest string
+		Lint   struct{ OK bool }
+	}
+	if err := json.Unmarshal(stdout.Bytes(), &said); err != nil || len(said.Digest) != 64 || said.Lint.OK {
+		t.Errorf("stdout is %s: %v", stdout.String(), err)
+	}
+	if _, err := os.Stat(filepath.Join(out, "verdict.json")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the verdict of another image is still there: %v", err)
+	}
+	for _, name := range []string{"report.json", "lint.json", "SHA256SUMS"} {
+		if _, err := os.Stat(filepath.Join(out, name)); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -120,46 +120,57 @@ func (k kitchen) serve(ctx context.Context, r builder.Result) error {
 	if !k.env.settings.json {
 		fmt.Fprintf(k.env.stdout, "%s  %s\n", r.Digest, r.Image) // now: the boot takes minutes
 	}
-	examined, err := k.examine(ctx, r.Image)
+	if err := dropVerdict(ctx, filepath.Dir(r.Image)); err != nil {
+		return err
+	}
+	said := baked{Result: r}
+	err := k.judge(ctx, &said)
+	err = errors.Join(err, k.writeReport(r))
+	if k.env.settings.json && (err == nil || isNegative(err)) {
+		err = errors.Join(err, k.env.printJSON(said))
+	}
+	if err == nil {
+		k.env.reporter.Note("next: %s", nextStep(k.config.Profile.Profile.Boot.Loader, r.Image))
+	}
+	return err
+}
+
+// judge lets the linter read the image and QEMU boot it.
+func (k kitchen) judge(ctx context.Context, said *baked) (err error) {
+	if said.Lint, err = k.examine(ctx, said.Image); err != nil || !k.boots() {
+		return err
+	}
+	verdict, err := k.prove(ctx, said.Image)
 	if err != nil {
 		return err
 	}
-	verdict, err := k.prove(ctx, r.Image)
-	if err := errors.Join(err, k.writeReport(r)); err != nil {
-		return err
-	}
-	if k.env.settings.json {
-		err = k.env.printJSON(baked{r, examined, verdict})
-	} else if verdict != nil {
-		err = k.env.printVerdict(*verdict)
-	}
-	if err != nil {
-		return err
-	}
-	if verdict != nil {
-		if err := judge(*verdict, r.Image); err != nil {
+	said.Verdict = &verdict
+	if !k.env.settings.json {
+		if err := k.env.printVerdict(verdict); err != nil {
 			return err
 		}
 	}
-	k.env.reporter.Note("next: %s", nextStep(k.config.Profile.Profile.Boot.Loader, r.Image))
-	return nil
+	return judge(verdict, said.Image)
 }
 
-// prove boots the image with the profile's checks. There is no verdict when it does not boot.
-func (k kitchen) prove(ctx context.Context, path string) (*verify.Verdict, error) {
-	dir, p := filepath.Dir(path), k.config.Profile.Profile
-	if err := dropVerdict(ctx, dir); err != nil || !k.boots() {
-		return nil, err
-	}
+// isNegative tells an image that was found bad from one that could not be examined.
+func isNegative(err error) bool {
+	var verdict *verdictError
+	var lint *lintError
+	return errors.As(err, &verdict) || errors.As(err, &lint)
+}
+
+// prove boots the image with the profile's checks.
+func (k kitchen) prove(ctx context.Context, path string) (verify.Verdict, error) {
+	p := k.config.Profile.Profile
 	plan, done, err := bootOptions{}.plan(ctx, p.Arch)
 	if err != nil {
-		return nil, err
+		return verify.Verdict{}, err
 	}
 	defer done()
-	verdict, err := k.env.check(ctx, path, dir, verify.CheckOptions{
+	return k.env.check(ctx, path, filepath.Dir(path), verify.CheckOptions{
 		Options: plan, Checks: p.Checks, Epoch: k.config.Lock.Epoch,
 	})
-	return &verdict, err
 }
 
 func (k kitchen) writeReport(r builder.Result) error {

@@ -24,7 +24,9 @@ func (k kitchen) examine(ctx context.Context, path string) (lint.Report, error) 
 		return report, err
 	}
 	for _, f := range report.Findings {
-		k.env.reporter.Warn("%s (%s): %s: %s", f.Rule, f.Severity, f.Path, f.Why)
+		if report.OK { // otherwise all of them follow, with their fixes
+			k.env.reporter.Warn("%s: %s: %s", f.Rule, f.Path, f.Why)
+		}
 	}
 	text, err := report.JSON()
 	if err != nil {
