@@ -56,7 +56,7 @@ func (l link) matches(p thing) bool {
 }
 
 const (
-	worlds       = 150
+	worlds       = 100
 	worldSize    = 8
 	baseFraction = 3 // one of so many worlds starts from a base
 )
