@@ -47,6 +47,9 @@ func (env *environment) openLarder(ctx context.Context, o ingredients, name stri
 		if l.profile, err = o.set.load(ctx, name); err != nil {
 			return env.faults(err)
 		}
+		if err := concrete(l.profile); err != nil {
+			return err
+		}
 		if l.lock, err = l.findLock(&o, name); err != nil {
 			return err
 		}
@@ -67,6 +70,14 @@ func (env *environment) openLarder(ctx context.Context, o ingredients, name stri
 		l.close()
 	}
 	return l, err
+}
+
+// concrete refuses a profile that is only meant to be extended.
+func concrete(l profile.Loaded) error {
+	if l.Profile.Abstract {
+		return usagef("reading profile %s: it is abstract, a part for others: write a profile that extends it, or take another one (edgebake profiles)", l.Profile.Name)
+	}
+	return nil
 }
 
 func (l *larder) findLock(o *ingredients, name string) (pinned lock.Lock, err error) {

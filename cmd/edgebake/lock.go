@@ -54,6 +54,9 @@ func runLock(ctx context.Context, env *environment, o lockOptions, name string) 
 	if err != nil {
 		return env.faults(err)
 	}
+	if err := concrete(l); err != nil {
+		return err
+	}
 	dir := o.out
 	if dir == "" {
 		dir = lockDir(name)
