@@ -4,11 +4,16 @@
 // Release and indexes; every byte that is parsed is covered by a signature of a pinned key. A
 // Universe is what all sources offer to one architecture. Its candidate of a name is the version
 // that apt would install: highest priority of the source, then highest version. Solve chooses the
-// packages a request needs, as apt-get install does, and puts them in an order to install.
+// packages a request needs, as apt-get install does, and puts them in an order to install. It may
+// start from a base: the packages of a dpkg status file (ParseStatus). They satisfy relations and
+// stay at their version, as with apt-get install --no-upgrade, unless a new package needs a newer
+// one. Unlike apt it never removes a package of the base, and upgrades none only because another of
+// the same source package is.
 //
 // Supported: InRelease and Release with Release.gpg, by-hash, indexes in xz, gzip or plain,
 // flat archives, priorities. One architecture and "all" at a time: no foreign architectures beside
-// it, so Multi-Arch only decides what ":any" means. No sources, translations or diffs.
+// it, so Multi-Arch only decides what ":any" means, and that a package which a base also has for
+// another architecture keeps its version. No sources, translations or diffs.
 package apt
 
 import (
@@ -41,10 +46,10 @@ const (
 // Source is one suite of an archive.
 type Source struct {
 	Name string // in messages and the lock
-	// URLs are base URLs of the same archive in the order to try: the directory above dists/, or that
-	// of a flat archive.
+	// URLs are base URLs of the same archive in the order to try: the directory above dists/, or the
+	// one to which Suite and file names of a flat archive are relative.
 	URLs       []string
-	Suite      string   // below dists/; "/" or "./path/" for a flat archive
+	Suite      string   // below dists/; "/" or a path with "/" at its end for a flat archive
 	Components []string // none for a flat archive
 	Keyring    []byte   // OpenPGP public keys, binary or armored
 	// Fingerprints of primary keys in Keyring, 40 or 64 hexadecimal digits; blanks do not count.

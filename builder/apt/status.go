@@ -68,6 +68,3 @@ func parseInstalled(s deb.Stanza) (p Installed, present bool, err error) {
 		PreDepends: f.preDepends, Depends: f.depends, Recommends: f.recommends, Provides: f.provides,
 		Conflicts: f.conflicts, Breaks: f.breaks}}, true, nil
 }
-
-// InstalledPackage is the older name of Installed.
-type InstalledPackage = Installed
