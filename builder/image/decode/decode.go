@@ -9,8 +9,9 @@
 // versions 2 and 3 with zlib or zstd clusters, without backing file, external data file,
 // encryption or extended L2 entries; its internal snapshots are passed over.
 //
-// Two things are done here that libraries do elsewhere. LZMA2: therootcompany/xz 1.0.1 decodes
+// Three things are done here that libraries do elsewhere. LZMA2: therootcompany/xz 1.0.1 decodes
 // half as fast as xz because all bytes go through a ring buffer, and blocks here fit into memory.
+// Deflate: the same, and a cluster is 64 KiB.
 // qcow2: go-qcow2reader 0.7.1 opens the backing file that an image names, wherever that leads;
 // takes a zstd decoder only through a process-wide table; and believes table sizes of a header.
 package decode
@@ -128,7 +129,7 @@ func saved(store *cas.Store, key cas.Digest, o Options) (Raw, bool) {
 		return Raw{}, false
 	}
 	raw := Raw{Cached: true}
-	if err := json.Unmarshal(value, &raw); err != nil || raw.Size > o.MaxSize || !store.Has(raw.Digest) {
+	if err := json.Unmarshal(value, &raw); err != nil || raw.Size > o.MaxSize || !store.Intact(raw.Digest) {
 		return Raw{}, false
 	}
 	return raw, true

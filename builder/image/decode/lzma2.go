@@ -141,7 +141,7 @@ func (b *block) copyChunk(in *bufio.Reader) error {
 }
 
 func truncated(err error) error {
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%w: it ends too early", errLZMA)
 	}
 	return err

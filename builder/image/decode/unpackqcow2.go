@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -79,12 +78,12 @@ type clusters struct {
 	*qcow
 	packed []byte
 	whole  []byte // a last cluster that is longer than the image
-	inf    io.ReadCloser
+	inf    inflater
 	frames *zstd.Decoder
 }
 
 func newClusters(q *qcow) *clusters {
-	return &clusters{qcow: q, whole: make([]byte, q.cluster), inf: flate.NewReader(nil)}
+	return &clusters{qcow: q, whole: make([]byte, q.cluster)}
 }
 
 func (c *clusters) read(p span, buf []byte) error {
@@ -117,28 +116,31 @@ func (c *clusters) inflate(entry uint64, out []byte) error {
 	if _, err := c.r.ReadAt(c.packed, at); err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("at byte %d of the file: %w", at, err)
 	}
-	z, err := c.decompressor()
-	if err != nil {
+	whole := out
+	if int64(len(out)) < c.cluster {
+		whole = c.whole
+	}
+	if err := c.decompress(whole); err != nil {
 		return fmt.Errorf("compressed data at byte %d: %w", at, err)
 	}
-	if _, err := io.ReadFull(z, c.whole); err != nil {
-		return fmt.Errorf("compressed data at byte %d: %w", at, err)
-	}
-	copy(out, c.whole)
+	copy(out, whole)
 	return nil
 }
 
-// decompressor begins to read c.packed: deflate without a header, or zstd.
-func (c *clusters) decompressor() (io.Reader, error) {
-	in := bytes.NewReader(c.packed)
+// decompress fills out from c.packed: deflate without a header, or zstd.
+func (c *clusters) decompress(out []byte) error {
 	if !c.qcow.zstd {
-		return c.inf, c.inf.(flate.Resetter).Reset(in, nil)
+		return c.inf.inflate(out, c.packed)
 	}
 	if c.frames == nil {
 		var err error
 		if c.frames, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(2<<maxClusterBits)); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return c.frames, c.frames.Reset(in)
+	if err := c.frames.Reset(bytes.NewReader(c.packed)); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(c.frames, out)
+	return err
 }
