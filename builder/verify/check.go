@@ -219,7 +219,7 @@ func (o CheckOptions) ownFlags(ctx context.Context, path string) ([]string, erro
 		return img.grubFlags(ctx)
 	}
 	eff, err := boot.Evaluate(img.fat, img.reader, boot.Board(o.board()))
-	return strings.Fields(eff.Cmdline), err
+	return strings.Fields(consoles(eff.Cmdline)), err
 }
 
 func (o CheckOptions) environment(flags []string) string {

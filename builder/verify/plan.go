@@ -155,13 +155,20 @@ func exists(path string) bool {
 	return err == nil
 }
 
+// consoles does what the Raspberry Pi's firmware does to a command line: serial0 becomes the name
+// that the kernel gives to the board's first serial port, which in QEMU is always the PL011.
+func consoles(cmdline string) string {
+	return strings.ReplaceAll(cmdline, "console=serial0", "console=ttyAMA0")
+}
+
 // direct takes what the Raspberry Pi's firmware would load out of the image's FAT.
 func (p *Planned) direct(img *target, o Options) error {
 	eff, err := boot.Evaluate(img.fat, img.reader, boot.Board(o.board()))
 	if err != nil {
 		return fmt.Errorf("planning the boot of %s: %w", img.path, err)
 	}
-	p.Cmdline, p.Machine.Cmdline = eff.Cmdline, eff.Cmdline
+	p.Cmdline = consoles(eff.Cmdline)
+	p.Machine.Cmdline = p.Cmdline
 	for _, part := range []struct {
 		from string
 		to   *string

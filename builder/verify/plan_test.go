@@ -61,7 +61,7 @@ func piImage(t *testing.T, files map[string]string) string {
 
 func piFiles() map[string]string {
 	return map[string]string{
-		"config.txt": "kernel=vmlinuz\ninitramfs initrd.img followkernel\nupstream_kernel=1\n", "cmdline.txt": "console=ttyAMA0 root=LABEL=writable cgroup_memory=1\n",
+		"config.txt": "kernel=vmlinuz\ninitramfs initrd.img followkernel\nupstream_kernel=1\n", "cmdline.txt": "console=serial0 root=LABEL=writable cgroup_memory=1\n",
 		"vmlinuz": strings.Repeat("kernel ", 100000), "initrd.img": "ramdisk", "bcm2837-rpi-3-b.dtb": "tree",
 		"user-data": "#cloud-config\n", "meta-data": "", "zlast": strings.Repeat("z", 100000),
 	}
