@@ -2,11 +2,11 @@ package decode
 
 import (
 	"context"
+	"go/build"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"testing"
 	"time"
 
@@ -32,7 +32,7 @@ func benchImage(b *testing.B) string {
 	at := int64(0)
 	for at < benchSize*3/4 {
 		before := at
-		err := filepath.WalkDir(runtime.GOROOT(), func(p string, d fs.DirEntry, err error) error {
+		err := filepath.WalkDir(build.Default.GOROOT, func(p string, d fs.DirEntry, err error) error {
 			if err != nil || !d.Type().IsRegular() || at >= benchSize*3/4 {
 				return err
 			}

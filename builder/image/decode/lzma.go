@@ -22,29 +22,6 @@ const (
 	specialProbs = 1<<7 - lastModel
 )
 
-// lengthModel predicts the length of a match.
-type lengthModel struct {
-	choice, choice2 uint16
-	low, mid        [posStates][8]uint16
-	high            [256]uint16
-}
-
-// models are the adaptive probabilities of LZMA.
-type models struct {
-	isMatch    [lzmaStates][posStates]uint16
-	isRep      [lzmaStates]uint16
-	isRep0     [lzmaStates]uint16
-	isRep1     [lzmaStates]uint16
-	isRep2     [lzmaStates]uint16
-	isRep0Long [lzmaStates][posStates]uint16
-	slot       [4][64]uint16
-	special    [specialProbs]uint16
-	align      [1 << alignBits]uint16
-	matchLen   lengthModel
-	repLen     lengthModel
-	literal    [maxLiteral]uint16
-}
-
 // lzma decodes the LZMA chunks of a block. It writes into one slice, which is also its
 // dictionary: without a ring buffer every byte is moved once, and a match is one copy.
 // The format is LZMA2's, as XZ Embedded (xz_dec_lzma2.c) reads it.
@@ -58,34 +35,6 @@ type lzma struct {
 	lc        uint32
 	lpMask    int
 	pbMask    int
-}
-
-func (d *lzma) resetState() {
-	fill := func(p []uint16) {
-		for i := range p {
-			p[i] = probInit
-		}
-	}
-	m := &d.models
-	for i := range lzmaStates {
-		fill(m.isMatch[i][:])
-		fill(m.isRep0Long[i][:])
-	}
-	for _, p := range [][]uint16{m.isRep[:], m.isRep0[:], m.isRep1[:], m.isRep2[:], m.special[:], m.align[:], m.literal[:]} {
-		fill(p)
-	}
-	for i := range m.slot {
-		fill(m.slot[i][:])
-	}
-	for _, l := range []*lengthModel{&m.matchLen, &m.repLen} {
-		l.choice, l.choice2 = probInit, probInit
-		for i := range posStates {
-			fill(l.low[i][:])
-			fill(l.mid[i][:])
-		}
-		fill(l.high[:])
-	}
-	d.state, d.reps = 0, [4]uint32{}
 }
 
 // setProps takes the byte with lc, lp and pb.

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 )

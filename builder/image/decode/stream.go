@@ -72,5 +72,5 @@ func copyStream(ctx context.Context, out *counter, r io.Reader) error {
 func endsWell(r io.Reader) bool {
 	var b [1]byte
 	n, err := r.Read(b[:])
-	return n == 0 && err == io.EOF
+	return n == 0 && errors.Is(err, io.EOF)
 }
