@@ -26,8 +26,8 @@ type base struct {
 
 func (b *base) close() {
 	if b != nil {
-		b.img.Close()
-		b.blob.Close()
+		_ = b.img.Close() // both were opened for reading only
+		_ = b.blob.Close()
 	}
 }
 
@@ -55,7 +55,7 @@ func openBase(ctx context.Context, store *cas.Store, raw cas.Digest) (*base, err
 	}
 	b := &base{raw: raw, blob: blob}
 	if b.img, err = image.New(blob, blob.Size(), raw); err != nil {
-		blob.Close()
+		_ = blob.Close() // opened for reading only
 		return nil, fmt.Errorf("opening base image: %w", err)
 	}
 	if b.root, err = b.img.Root(ctx); err != nil {

@@ -80,7 +80,7 @@ func (b *base) split(ctx context.Context, root tree.Tree) (map[int]tree.Tree, er
 		if err != nil {
 			return nil, err
 		}
-		part := root
+		var part tree.Tree
 		if m.Dir != "." {
 			part, root = tree.Sub(root, m.Dir), tree.Without(root, m.Dir)
 		} else if part, err = b.withMountPoints(own, root); err != nil {

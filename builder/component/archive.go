@@ -41,7 +41,7 @@ type unpacked struct {
 // unpack decompresses a blob of the store into the store, once; cached says that it was there.
 func unpack(store *cas.Store, blob cas.Digest, limit int64) (u unpacked, cached bool, err error) {
 	key := cas.Of([]byte(unpackVersion + "\n" + string(blob)))
-	if saved, ok, err := store.Result(key); err == nil && ok && json.Unmarshal(saved, &u) == nil && store.Has(u.Blob) && u.Size <= limit {
+	if saved, ok, err := store.Result(key); err == nil && ok && json.Unmarshal(saved, &u) == nil && store.Intact(u.Blob) && u.Size <= limit {
 		return u, true, nil
 	}
 	in, err := store.Open(blob)

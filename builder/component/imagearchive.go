@@ -62,7 +62,7 @@ func (s *site) ociArchive() (u unpacked, cached bool, err error) {
 	if err != nil {
 		return unpacked{}, false, err
 	}
-	if saved, ok, err := s.store.Result(cas.Of(key)); err == nil && ok && json.Unmarshal(saved, &u) == nil && s.store.Has(u.Blob) {
+	if saved, ok, err := s.store.Result(cas.Of(key)); err == nil && ok && json.Unmarshal(saved, &u) == nil && s.store.Intact(u.Blob) {
 		return u, true, nil
 	}
 	w, err := s.store.Create()

@@ -47,7 +47,10 @@ func TestTransportMirrors(t *testing.T) {
 }
 
 func TestTransportOffline(t *testing.T) {
-	_, err := transportOf(t, Config{Offline: true}).Get("https://registry.example/v2/")
+	resp, err := transportOf(t, Config{Offline: true}).Get("https://registry.example/v2/")
+	if err == nil {
+		resp.Body.Close()
+	}
 	var offline *OfflineError
 	if !errors.As(err, &offline) {
 		t.Errorf("offline: %v", err)
