@@ -17,7 +17,7 @@ export CGO_ENABLED := 0
 # What baking and booting need, and what the tests compare with.
 BAKE_PACKAGES := qemu-system-arm qemu-system-x86 ovmf
 TEST_PACKAGES := $(BAKE_PACKAGES) qemu-efi-aarch64 qemu-utils e2fsprogs mtools dosfstools gdisk fdisk parted \
-	xz-utils zstd cpio gpgv gnupg python3 cloud-init busybox-static device-tree-compiler shellcheck grub-common grub-pc-bin
+	xz-utils zstd cpio gpgv gnupg python3 cloud-init busybox-static device-tree-compiler shellcheck grub-common grub-pc-bin curl
 
 .PHONY: help
 help: ## print this list

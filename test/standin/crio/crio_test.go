@@ -1,14 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/edgebake/edgebake/test/oracle"
 )
 
 // system is a root directory with what CRI-O needs at least, and files over it.
@@ -105,6 +109,20 @@ func TestAnswers(t *testing.T) {
 	}
 	if _, status := call(t, root, "RuntimeService/RunPodSandbox"); status != unimplemented {
 		t.Errorf("running a pod has status %q", status)
+	}
+}
+
+// TestAnswersCurl asks as the check in a booted image does.
+func TestAnswersCurl(t *testing.T) {
+	root := system(t, nil)
+	start(t, root)
+	cmd := exec.CommandContext(t.Context(), oracle.Need(t, "curl"), "--silent", "--show-error", "--http2-prior-knowledge",
+		"--unix-socket", filepath.Join(root, "var/run/crio/crio.sock"), "-H", "content-type: application/grpc", "-H", "te: trailers",
+		"--data-binary", "@-", "http://localhost/runtime.v1alpha2.RuntimeService/Version")
+	cmd.Stdin = bytes.NewReader(make([]byte, 5)) // an empty message
+	out, err := cmd.CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("cri-o")) {
+		t.Errorf("curl: %v: %q", err, out)
 	}
 }
 
