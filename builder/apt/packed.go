@@ -35,7 +35,7 @@ var errPacked = errors.New("the packed form in the store is damaged")
 // unpacked returns the packed form of an index in the store, which it makes when nobody did before.
 func (l loader) unpacked(name, ext string, index cas.Digest) (packed, error) {
 	key := cas.Of([]byte(strings.Join([]string{"apt index", packedVersion, l.arch, string(index)}, "\n")))
-	if saved, ok, err := l.store.Result(key); err == nil && ok && l.store.Has(cas.Digest(saved)) {
+	if saved, ok, err := l.store.Result(key); err == nil && ok && l.store.Intact(cas.Digest(saved)) {
 		return readPacked(l.store, cas.Digest(saved))
 	}
 	d, err := l.pack(name, ext, index)

@@ -253,7 +253,7 @@ func (k Kit) fetchImages(ctx context.Context, requests []imageRequest, images []
 		if i < 0 {
 			return fmt.Errorf("the lock pins no container image %s; lock again", r.name)
 		}
-		missing := slices.DeleteFunc(images[i].Blobs(), func(b lock.Blob) bool { return k.Store.Has(b.SHA256) })
+		missing := slices.DeleteFunc(images[i].Blobs(), func(b lock.Blob) bool { return k.Store.Intact(b.SHA256) })
 		if len(missing) == 0 {
 			continue
 		}
@@ -284,7 +284,7 @@ func (k Kit) pullAll(ctx context.Context, r imageRequest, _ lock.Image, missing 
 
 // pull brings one part of an image into the store.
 func (k Kit) pull(reg repository, b lock.Blob) error {
-	if k.Store.Has(b.SHA256) {
+	if k.Store.Intact(b.SHA256) {
 		return nil
 	}
 	ref := reg.repo.Digest("sha256:" + string(b.SHA256))
