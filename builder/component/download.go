@@ -244,6 +244,38 @@ func (k Kit) localPath(d download) string {
 	return filepath.Join(filepath.Dir(from), d.source)
 }
 
+// Refresh returns the pins with the files of the machine as they are now. ok is false when one has
+// changed that decides more than itself, a package or container images: then only Resolve will do.
+func (k Kit) Refresh(pins []lock.Component) (fresh []lock.Component, ok bool, err error) {
+	fresh = slices.Clone(pins)
+	for i, c := range k.Profile.Profile.Components {
+		r, err := k.recipe(i)
+		if err != nil {
+			return nil, false, err
+		}
+		at := slices.IndexFunc(fresh, func(p lock.Component) bool { return p.Name == c.Name })
+		if at < 0 {
+			return nil, false, nil
+		}
+		fresh[at].Files = slices.Clone(fresh[at].Files)
+		for _, d := range r.files {
+			n := slices.IndexFunc(fresh[at].Files, func(f lock.File) bool { return f.Name == d.name })
+			if d.source == "" || n < 0 {
+				continue
+			}
+			now, err := k.pinLocal(d)
+			if err != nil {
+				return nil, false, err
+			}
+			if now.SHA256 != fresh[at].Files[n].SHA256 && c.Files == nil {
+				return nil, false, nil
+			}
+			fresh[at].Files[n] = now
+		}
+	}
+	return fresh, true, nil
+}
+
 // adopt puts the files of the machine into the store again when they are what the lock says. A
 // file that is gone does no harm as long as the store has it.
 func (k Kit) adopt(r recipe, pin lock.Component) error {

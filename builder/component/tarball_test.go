@@ -272,6 +272,10 @@ func TestFilesOfTheMachine(t *testing.T) {
 	if err := k.Fetch(t.Context(), l.Components); !errors.As(err, &stale) || stale.File != "motd" {
 		t.Errorf("changed file: %v", err)
 	}
+	fresh, ok, err := k.Refresh(l.Components)
+	if err != nil || !ok || fresh[0].Files[0].SHA256 != cas.Of([]byte("other")) || l.Components[0].Files[0].SHA256 != cas.Of([]byte("hello")) {
+		t.Errorf("refreshed to %+v, %v, %v", fresh, ok, err)
+	}
 	if err := os.Remove(filepath.Join(dir, "motd")); err != nil {
 		t.Fatal(err)
 	}
@@ -280,6 +284,22 @@ func TestFilesOfTheMachine(t *testing.T) {
 	}
 	if _, err := k.Resolve(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "reading motd: there is no "+filepath.Join(dir, "motd")) {
 		t.Errorf("locking a file that is gone: %v", err)
+	}
+}
+
+// A changed package may need other packages: the solver must look at it.
+func TestChangedPackagesAreNotRefreshed(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "a.deb")
+	k := newKit(t, dir, "amd64", "  - name: local\n    debs: {files: [a.deb]}\n", nil)
+	for i, text := range []string{"one", "one", "two"} {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		pins := []lock.Component{{Name: "local", Kind: "debs", Files: []lock.File{{Name: "a.deb", Source: "a.deb", Size: 3, SHA256: cas.Of([]byte("one"))}}}}
+		if _, ok, err := k.Refresh(pins); err != nil || ok != (text == "one") {
+			t.Errorf("%d: %v %v", i, ok, err)
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/edgebake/edgebake/builder"
+	"github.com/edgebake/edgebake/builder/cas"
 	"github.com/edgebake/edgebake/builder/component"
 	"github.com/edgebake/edgebake/builder/lock"
 	"github.com/edgebake/edgebake/builder/profile"
@@ -115,10 +116,24 @@ func (o lockOptions) resolve(ctx context.Context, env *environment, l profile.Lo
 	if err != nil {
 		return lock.Lock{}, err
 	}
-	if kept, ok, err := old.Keep(l.Profile, digest); ok || err != nil {
+	if kept, ok, err := o.keepAll(env, l, old, digest); ok || err != nil {
 		return kept, err
 	}
 	return resolve(ctx, env, l, path, nil, true)
+}
+
+// keepAll keeps every version, and takes files of the machine as they are now.
+func (o lockOptions) keepAll(env *environment, l profile.Loaded, old lock.Lock, digest cas.Digest) (lock.Lock, bool, error) {
+	kept, ok, err := old.Keep(l.Profile, digest)
+	if err != nil || !ok || len(kept.Components) == 0 {
+		return kept, ok, err
+	}
+	store, err := env.openStore()
+	if err != nil {
+		return lock.Lock{}, false, err
+	}
+	kept.Components, ok, err = component.Kit{Store: store, Profile: l}.Refresh(kept.Components)
+	return kept, ok, err
 }
 
 // resolve asks the archives. With keep, the versions of the lock at path stay, but for update's.
