@@ -96,8 +96,6 @@ type ubuntu struct {
 	up             *standin.Upstream
 	server         string
 	image, archive standin.Key
-	// raw is the path of the image before it was compressed.
-	raw string
 }
 
 // onlyInUbuntu are packages that the Ubuntu profiles ask for and the Debian ones do not.
@@ -168,9 +166,7 @@ func (u *ubuntu) signing() standin.Signing {
 func newFocal(t *testing.T, run func(...string) string, p standin.Pi) *ubuntu {
 	t.Helper()
 	u := newUbuntu(t, run, "edge-rpi-debian-12", standin.Focal(), "http://ports.ubuntu.com/ubuntu-ports")
-	var err error
-	u.raw, err = u.up.Pi(t.Context(), u.base, p, shared(t).images, oracle.Need(t, "xz"), u.signing())
-	must(t, err)
+	must(t, u.up.Pi(t.Context(), u.base, p, shared(t).images, oracle.Need(t, "xz"), u.signing()))
 	return u
 }
 
@@ -180,7 +176,6 @@ func newBionic(t *testing.T, run func(...string) string) *ubuntu {
 	grub, err := standin.NewBIOSGRUB(t.Context(), oracle.Need(t, "grub-mkimage"), t.TempDir())
 	must(t, err)
 	u := newUbuntu(t, run, "edge-debian-12-amd64", standin.Bionic(), "http://archive.ubuntu.com/ubuntu")
-	u.raw, err = u.up.Cloud(t.Context(), u.base, standin.Cloud{GRUB: grub}, shared(t).images, oracle.Need(t, "qemu-img"), u.signing())
-	must(t, err)
+	must(t, u.up.Cloud(t.Context(), u.base, standin.Cloud{GRUB: grub}, shared(t).images, oracle.Need(t, "qemu-img"), u.signing()))
 	return u
 }

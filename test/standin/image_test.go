@@ -196,8 +196,8 @@ func TestPublishedImages(t *testing.T) {
 	u, s := newUpstream(t), Signing{Key: newKey(t, "CD image key"), Unknown: []Key{newKey(t, "retired key")}}
 	p := Pi{Point: "20.04.5", Sectors: piRoot + 120*2048 + piTail + 1}
 	dir := t.TempDir()
-	raw, err := u.Pi(t.Context(), smallBase(t, "arm64"), p, dir, oracle.Need(t, "xz"), s)
-	check(t, err)
+	b := smallBase(t, "arm64")
+	check(t, u.Pi(t.Context(), b, p, dir, oracle.Need(t, "xz"), s))
 	file, err := u.Path(p.URL())
 	check(t, err)
 	// name, FILE, file, streams, blocks: xz(1), "List mode".
@@ -206,10 +206,11 @@ func TestPublishedImages(t *testing.T) {
 	}
 	unpacked := filepath.Join(dir, "unpacked")
 	check(t, toolTo(t.Context(), unpacked, oracle.Need(t, "xz"), "-dc", file))
+	raw, err := p.Write(t.Context(), b, dir)
+	check(t, err)
 	run(t, "cmp", raw, unpacked)
 	c := Cloud{Sectors: cloudRoot + 120*2048 + cloudTail}
-	_, err = u.Cloud(t.Context(), smallBase(t, "amd64"), c, dir, oracle.Need(t, "qemu-img"), s)
-	check(t, err)
+	check(t, u.Cloud(t.Context(), smallBase(t, "amd64"), c, dir, oracle.Need(t, "qemu-img"), s))
 	file, err = u.Path(c.URLs()[0])
 	check(t, err)
 	run(t, "qemu-img", "check", file)

@@ -20,53 +20,53 @@ type Signing struct {
 	Unknown []Key
 }
 
-// Pi makes and publishes the image, where it is and where it moves when it is superseded, and returns the
-// path of the raw one. xz is the path of that tool: livecd-rootfs runs "xz -0 -T4", which gives one stream
-// of many blocks. What dir has from an earlier call with equal contents is not made again.
-func (u *Upstream) Pi(ctx context.Context, b Base, p Pi, dir, xz string, s Signing) (raw string, err error) {
+// Pi makes and publishes the image, where it is and where it moves when it is superseded. xz is the path
+// of that tool: livecd-rootfs runs "xz -0 -T4", which gives one stream of many blocks. What dir has from an
+// earlier call with equal contents is not made again.
+func (u *Upstream) Pi(ctx context.Context, b Base, p Pi, dir, xz string, s Signing) error {
 	root, boot, err := p.trees(ctx, b)
 	if err != nil {
-		return "", fmt.Errorf("dressing the Raspberry Pi stand-in: %w", err)
+		return fmt.Errorf("dressing the Raspberry Pi stand-in: %w", err)
 	}
 	name, err := keyed(dir, p, root, boot)
 	if err != nil {
-		return "", err
+		return err
 	}
 	raw, packed := name+".img", name+".img.xz"
 	err = made(packed, func(temp string) error {
 		if err := p.write(ctx, b, raw, root, boot); err != nil {
 			return err
 		}
-		return toolTo(ctx, temp, xz, "-0", "-T4", "--stdout", raw)
+		return errors.Join(toolTo(ctx, temp, xz, "-0", "-T4", "--stdout", raw), os.Remove(raw))
 	})
 	if err != nil {
-		return "", err
+		return err
 	}
-	return raw, u.image(packed, s, p.URL(), "https://old-releases.ubuntu.com/releases/"+p.Point+"/"+p.Name()+".xz")
+	return u.image(packed, s, p.URL(), "https://old-releases.ubuntu.com/releases/"+p.Point+"/"+p.Name()+".xz")
 }
 
-// Cloud makes and publishes the image as a qcow2 of version 2, and returns the path of the raw one.
-// qemuImg is the path of that tool. What dir has from an earlier call is not made again.
-func (u *Upstream) Cloud(ctx context.Context, b Base, c Cloud, dir, qemuImg string, s Signing) (raw string, err error) {
+// Cloud makes and publishes the image as a qcow2 of version 2. qemuImg is the path of that tool. What dir
+// has from an earlier call is not made again.
+func (u *Upstream) Cloud(ctx context.Context, b Base, c Cloud, dir, qemuImg string, s Signing) error {
 	root, esp, err := c.trees(ctx, b)
 	if err != nil {
-		return "", fmt.Errorf("dressing the cloud stand-in: %w", err)
+		return fmt.Errorf("dressing the cloud stand-in: %w", err)
 	}
 	name, err := keyed(dir, c.Sectors, root, esp)
 	if err != nil {
-		return "", err
+		return err
 	}
 	raw, packed := name+".raw", name+".qcow2"
 	err = made(packed, func(temp string) error {
 		if err := c.write(ctx, b, raw, root, esp); err != nil {
 			return err
 		}
-		return tool(ctx, qemuImg, "convert", "-c", "-O", "qcow2", "-o", "compat=0.10", raw, temp)
+		return errors.Join(tool(ctx, qemuImg, "convert", "-c", "-O", "qcow2", "-o", "compat=0.10", raw, temp), os.Remove(raw))
 	})
 	if err != nil {
-		return "", err
+		return err
 	}
-	return raw, u.image(packed, s, c.URLs()...)
+	return u.image(packed, s, c.URLs()...)
 }
 
 func (u *Upstream) image(file string, s Signing, urls ...string) error {
