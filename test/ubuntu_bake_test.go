@@ -1,12 +1,23 @@
 package test
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
+	"github.com/edgebake/edgebake/builder/cas"
 	"github.com/edgebake/edgebake/builder/disk/ext4"
+	"github.com/edgebake/edgebake/builder/image"
+	"github.com/edgebake/edgebake/builder/lock"
+	"github.com/edgebake/edgebake/builder/tree"
 	"github.com/edgebake/edgebake/test/standin"
 )
 
@@ -45,7 +56,7 @@ func (u *ubuntu) settings() []string {
 }
 
 // bake locks and bakes a built-in profile over the stand-ins, nothing of it changed.
-func (u *ubuntu) bake(profile string) baked {
+func (u *ubuntu) bake(profile string) (baked, lock.Lock) {
 	u.t.Helper()
 	b, flags, locks := shared(u.t), u.settings(), u.t.TempDir()
 	u.run(append([]string{"lock", profile, "--store", b.store, "-o", locks}, flags...)...)
@@ -53,14 +64,19 @@ func (u *ubuntu) bake(profile string) baked {
 	u.t.Logf("%s: SHA-256 %s", profile, digestOf(u.t, out))
 	positive(u.t, out)
 	checkDisk(u.t, out.image)
-	return out
+	text, err := os.ReadFile(filepath.Join(locks, profile+lock.Extension))
+	must(u.t, err)
+	l, err := lock.Parse(profile, text)
+	must(u.t, err)
+	return out, l
 }
 
 // TestBakeUbuntuRaspberryPi bakes the Raspberry Pi edge image from the stand-in of Ubuntu's own
 // image and proves it on QEMU's generic board and as a Raspberry Pi 3.
 func TestBakeUbuntuRaspberryPi(t *testing.T) {
 	run := edgebake(t)
-	b := newFocal(t, run, standin.Pi{Point: "20.04.5", Checksums: ext4.MetadataCsum}).bake("edge-rpi-ubuntu-20.04")
+	b, l := newFocal(t, run, standin.Pi{Point: "20.04.5", Checksums: ext4.MetadataCsum}).bake("edge-rpi-ubuntu-20.04")
+	untouched(t, b, l, []int{1, 2}, append(installing(), "boot/firmware/cmdline.txt"))
 	run("boot", b.image, "--check", "--machine", "raspi3b")
 	positive(t, b)
 }
@@ -69,7 +85,116 @@ func TestBakeUbuntuRaspberryPi(t *testing.T) {
 // proves it under UEFI and a BIOS.
 func TestBakeUbuntuMaster(t *testing.T) {
 	run := edgebake(t)
-	b := newBionic(t, run).bake("master-ubuntu-18.04")
+	b, l := newBionic(t, run).bake("master-ubuntu-18.04")
+	untouched(t, b, l, []int{1}, append(installing(), "boot/grub/grub.cfg"))
 	run("boot", b.image, "--check", "--machine", "pc")
 	positive(t, b)
+}
+
+// untouched compares a baked image with the base that it was made from: partitions that were not
+// written anew byte for byte, files one by one. changed are patterns of the files (path.Match, or
+// a directory with all below it) that the profile has a reason to change.
+func untouched(t *testing.T, b baked, l lock.Lock, rewritten []int, changed []string) {
+	t.Helper()
+	store, err := cas.Open(shared(t).store)
+	must(t, err)
+	blob, err := store.Open(l.Base.Raw)
+	must(t, err)
+	defer blob.Close()
+	before, err := image.New(blob, blob.Size(), l.Base.Raw)
+	must(t, err)
+	defer before.Close()
+	after, err := image.Open(b.image)
+	must(t, err)
+	defer after.Close()
+	file, err := os.Open(b.image)
+	must(t, err)
+	defer file.Close()
+	samePartitions(t, before, after, blob, file, rewritten)
+	sameFiles(t, before, after, changed)
+}
+
+func samePartitions(t *testing.T, before, after *image.Image, a, b io.ReaderAt, rewritten []int) {
+	t.Helper()
+	if before.ID() != after.ID() || len(before.Partitions()) != len(after.Partitions()) {
+		t.Errorf("disk %s with %d partitions became %s with %d", before.ID(), len(before.Partitions()), after.ID(), len(after.Partitions()))
+	}
+	const code = 440 // bytes of boot code before an MBR's disk identifier
+	first, second := make([]byte, code), make([]byte, code)
+	_, errFirst := a.ReadAt(first, 0)
+	_, errSecond := b.ReadAt(second, 0)
+	if must(t, errors.Join(errFirst, errSecond)); !bytes.Equal(first, second) {
+		t.Error("the boot code is another one")
+	}
+	for i, p := range before.Partitions() {
+		q := after.Partitions()[i]
+		same := p
+		same.Size = q.Size // the last one grows
+		if q != same {
+			t.Errorf("partition %d was %+v and is %+v", p.Number, p, q)
+		}
+		if slices.Contains(rewritten, p.Number) {
+			continue
+		}
+		x, y := sha256.New(), sha256.New()
+		_, errX := io.Copy(x, io.NewSectionReader(a, p.Start, p.Size))
+		_, errY := io.Copy(y, io.NewSectionReader(b, q.Start, p.Size))
+		if must(t, errors.Join(errX, errY)); !bytes.Equal(x.Sum(nil), y.Sum(nil)) {
+			t.Errorf("partition %d, which nobody had a reason to write, has other bytes", p.Number)
+		}
+	}
+}
+
+func sameFiles(t *testing.T, before, after *image.Image, changed []string) {
+	t.Helper()
+	old, err := before.Root(t.Context())
+	must(t, err)
+	now, err := after.Root(t.Context())
+	must(t, err)
+	compared := 0
+	for i := range old.Tree.Len() {
+		e := old.Tree.At(i)
+		f, ok := now.Tree.Lookup(e.Path)
+		if e.Type == tree.Dir || expected(e.Path, changed) {
+			continue
+		}
+		compared++
+		if !ok {
+			t.Errorf("/%s is gone", e.Path)
+		} else if d := tree.DifferingAttributes(e, f); len(d) > 0 {
+			t.Errorf("/%s has another %s", e.Path, strings.Join(d, ", "))
+		} else if !sameContent(t, before, after, e, f) {
+			t.Errorf("/%s has other bytes", e.Path)
+		}
+	}
+	t.Logf("%d files are as they were in the base", compared)
+}
+
+func expected(name string, changed []string) bool {
+	return slices.ContainsFunc(changed, func(p string) bool {
+		ok, err := path.Match(p, name)
+		return ok && err == nil || strings.HasPrefix(name, p+"/")
+	})
+}
+
+func sameContent(t *testing.T, before, after *image.Image, e, f tree.Entry) bool {
+	t.Helper()
+	a, err := before.Reader().Open(e.Content)
+	must(t, err)
+	b, err := after.Reader().Open(f.Content)
+	must(t, err)
+	x, y := sha256.New(), sha256.New()
+	_, errX := io.Copy(x, a)
+	_, errY := io.Copy(y, b)
+	must(t, errors.Join(errX, errY))
+	return bytes.Equal(x.Sum(nil), y.Sum(nil))
+}
+
+// installing is what the installation of packages changes in a Debian system.
+func installing() []string {
+	return []string{
+		"var/lib/dpkg", "var/lib/systemd/deb-systemd-helper-enabled", "var/lib/systemd/deb-systemd-user-helper-enabled",
+		"etc/passwd", "etc/group", "etc/shadow", "etc/gshadow", "etc/subuid", "etc/subgid", "etc/ld.so.cache",
+		"etc/alternatives", "var/lib/alternatives", "var/cache/debconf", "usr/lib/python3", "etc/systemd/system/*.wants",
+	}
 }
