@@ -30,6 +30,9 @@ var guestInit []byte
 //go:embed scripts/bytecompile.py
 var byteCompile []byte
 
+//go:embed scripts/pycompile.py
+var pyCompile []byte
+
 //go:embed scripts/image-init.sh
 var imageInit []byte
 
@@ -54,7 +57,8 @@ const (
 // ForGuest returns the uncompressed archive that a configure job starts with. A job's own files
 // follow it as a second archive (Archive), which the kernel unpacks over it.
 func ForGuest(ctx context.Context, s Source) ([]byte, error) {
-	return build(ctx, s, guestInit, guestModules(s.Arch), File{Path: "bytecompile.py", Mode: 0o644, Data: byteCompile})
+	return build(ctx, s, guestInit, guestModules(s.Arch),
+		File{Path: "bytecompile.py", Mode: 0o644, Data: byteCompile}, File{Path: "pycompile.py", Mode: 0o644, Data: pyCompile})
 }
 
 // CheckGuest says what the kernel of s lacks for ForGuest, busybox aside.

@@ -1,9 +1,10 @@
 """Byte-compiles what packages asked py3compile for while they were configured, all at once.
 
-Usage: bytecompile.py PY3COMPILE CALLS
+Usage: bytecompile.py PY3COMPILE CALLS [LIBRARY-CALLS]
 
 PY3COMPILE is the system's own program, which decides what is compiled and by which interpreter.
-CALLS has one call in a line, each argument followed by the byte 0x1f. The program is loaded once
+CALLS has one call in a line, each argument followed by the byte 0x1f. LIBRARY-CALLS are those that
+pycompile.py noted: a command line, the byte 0x1e, files; with 0x1f between the words. The program is loaded once
 instead of being started for each package, and its workers ("pythonX.Y -m py_compile -") run at the
 end, as many as there are processors. The files they write are those that py3compile would have.
 """
@@ -56,8 +57,17 @@ def run(command, files):
     return next((code for code in [worker.wait() for worker in workers] if code), 0)
 
 
-def main():
-    path, calls = sys.argv[1:]
+def note_library(path):
+    """Takes the calls for the standard library, which have said what is compiled."""
+    with open(path, encoding="utf-8") as lines:
+        for line in lines:
+            command, files = line.rstrip("\n").split("\x1e")
+            for name in files.split("\x1f"):
+                wanted.setdefault(tuple(command.split("\x1f")) + ("-",), {})[name] = True
+
+
+def note_packages(path, calls):
+    """Lets py3compile decide about its calls; returns the first exit code that is not 0."""
     with open(path, encoding="utf-8") as source:
         code = compile(source.read(), path, "exec")
     program = {"__name__": "py3compile", "__file__": "/usr/bin/py3compile"}
@@ -70,6 +80,15 @@ def main():
             if code:
                 print("py3compile", *arguments, "ended with exit code", code)
                 return code
+    return 0
+
+
+def main():
+    for path in sys.argv[3:]:
+        note_library(path)
+    code = note_packages(*sys.argv[1:3])
+    if code:
+        return code
     return next((code for code in [run(*job) for job in wanted.items()] if code), 0)
 
 

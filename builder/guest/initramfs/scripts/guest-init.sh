@@ -47,6 +47,7 @@ start() {
 
 # find_disk SERIAL waits for a disk and sets $disk.
 find_disk() {
+	local tries serial
 	tries=0
 	while :; do
 		for serial in /sys/block/*/serial; do
@@ -91,6 +92,7 @@ mount_scratch() {
 # Programs are covered by bind mounts, which leave nothing behind on the disk. A package that comes
 # with a program cannot be unpacked while that is covered.
 cover_programs() {
+	local program
 	while read -r program; do
 		[ -f "/root$program" ] || continue
 		mount --bind /root/run/edgebake/noop "/root$program" || fail "prepare covering $program"
@@ -98,6 +100,8 @@ cover_programs() {
 	[ -z "$PLAIN" ] || return 0
 	cover_py3compile
 	cover_certificates
+	cover_library
+	cover_systemd_helper
 }
 
 # ca-certificates updates /etc/ssl/certs in its postinst without the hooks, and again in the trigger
@@ -116,16 +120,49 @@ cover_py3compile() {
 	mount --bind /root/run/edgebake/note /root/usr/bin/py3compile || fail "prepare covering py3compile"
 }
 
+# deb-systemd-helper is called three times for each unit, and each starts Perl. Where nothing is
+# masked and no state was saved, two of the calls only say so.
+cover_systemd_helper() {
+	[ -f /root/usr/bin/deb-systemd-helper ] || return 0
+	cp -p /root/usr/bin/deb-systemd-helper /root/run/edgebake/
+	mount --bind /root/run/edgebake/systemd-helper /root/usr/bin/deb-systemd-helper || fail "prepare covering deb-systemd-helper"
+}
+
+# The packages of Python itself compile the standard library by its own py_compile.py. One that was
+# compiled before is left alone.
+cover_library() {
+	local file version
+	[ -f /root/run/edgebake/py3compile ] || return 0
+	for file in /root/usr/lib/python3.*/py_compile.py; do
+		[ -f "$file" ] || continue
+		set -- "${file%/*}"/__pycache__/py_compile.*
+		[ ! -e "$1" ] || continue
+		version=${file%/py_compile.py}
+		cp -p "$file" "/root/run/edgebake/${version##*/}.py"
+		cp /pycompile.py "/root/run/edgebake/"
+		mount --bind /root/run/edgebake/pycompile.py "$file" || fail "prepare covering py_compile.py"
+	done
+}
+
 byte_compile() {
-	[ -s /root/run/edgebake/py3compile.calls ] || return 0
+	local code
+	[ -s /root/run/edgebake/py3compile.calls ] || [ -s /root/run/edgebake/library.calls ] || return 0
 	say "package python3 byte-compiling"
 	cp /bytecompile.py /root/run/edgebake/
-	inside chroot /root /usr/bin/python3 /run/edgebake/bytecompile.py /run/edgebake/py3compile /run/edgebake/py3compile.calls
+	set -- /run/edgebake/py3compile /run/edgebake/py3compile.calls
+	touch /root/run/edgebake/py3compile.calls
+	[ ! -f /root/run/edgebake/library.calls ] || set -- "$@" /run/edgebake/library.calls
+	inside chroot /root /usr/bin/python3 /run/edgebake/bytecompile.py "$@"
 	code=$?
 	[ "$code" -eq 0 ] || fail "script python3 byte-compiling $code"
 }
 
 uncover_programs() {
+	local file
+	for file in /root/usr/lib/python3.*/py_compile.py; do
+		umount "$file" 2>/dev/null
+	done
+	umount /root/usr/bin/deb-systemd-helper 2>/dev/null
 	umount /root/usr/bin/py3compile 2>/dev/null
 	umount /root/usr/sbin/update-ca-certificates 2>/dev/null
 	tac /job/noop | while read -r program; do
@@ -152,7 +189,24 @@ cover() {
 		fi
 		exec /run/edgebake/update-ca-certificates "$@"
 	END
-	chmod 755 /root/run/edgebake/certificates
+	cat >/root/run/edgebake/systemd-helper <<-'END'
+		#!/bin/sh
+		state=/var/lib/systemd/deb-systemd-helper
+		case "$#:$DPKG_ROOT:$DPKG_MAINTSCRIPT_PACKAGE:$*" in
+		*:*:*:*/*) ;;
+		2::?*:"unmask "*)
+			if [ -e "/lib/systemd/system/$2" ] && [ ! -e "/etc/systemd/system/$2" ] &&
+				[ ! -e "$state-masked" ] && [ ! -e /var/lib/systemd/deb-systemd-user-helper-masked ]; then
+				exit 0
+			fi ;;
+		3::?*:"--quiet was-enabled "*)
+			if [ -e "/lib/systemd/system/$3" ] && [ ! -e "$state-enabled/$3.dsh-also" ]; then
+				exit 0
+			fi ;;
+		esac
+		exec /run/edgebake/deb-systemd-helper "$@"
+	END
+	chmod 755 /root/run/edgebake/certificates /root/run/edgebake/systemd-helper
 	chmod 755 /root/run/edgebake/noop /root/run/edgebake/policy-rc.d /root/run/edgebake/note
 	cover_programs
 	policy_time=
@@ -196,6 +250,7 @@ unpack() {
 
 # needs PRE-DEPENDS PENDING: one of the packages is among those not configured yet.
 needs() {
+	local name
 	for name in $(echo "$1" | tr ',' ' '); do
 		case " $2 " in *" $name "*) return 0 ;; esac
 	done
@@ -204,6 +259,7 @@ needs() {
 
 # dpkg refuses to unpack a package before its Pre-Depends are configured: a batch ends there.
 install_debs() {
+	local package file before pending
 	[ -s /job/debs ] || return 0
 	find_disk debs
 	mkdir /root/run/edgebake/debs
@@ -225,6 +281,7 @@ install_debs() {
 }
 
 configure_now() {
+	local package state
 	for package in "$@"; do
 		# shellcheck disable=SC2016
 		state=$(inside chroot /root /usr/bin/dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)
@@ -236,6 +293,7 @@ configure_now() {
 
 # preinst PACKAGE ARCHITECTURE VERSION PATH CONFIGURE-FIRST
 preinst() {
+	local code
 	if [ "$5" != - ]; then
 		# Package names hold no blanks or patterns.
 		# shellcheck disable=SC2046
@@ -252,6 +310,7 @@ preinst() {
 }
 
 run_preinsts() {
+	local package name arch version path before
 	DPKG_VERSION=$(inside chroot /root /usr/bin/dpkg-query --version | sed -n '1s/.*version \([^ ]*\).*/\1/p')
 	# The essential base first: its preinst scripts, then its configuration.
 	while read -r package; do
@@ -273,7 +332,11 @@ configure() {
 		say "step triggers"
 		run_dpkg --triggers-only -a || fail "configure triggers"
 	fi
+	# What comes now finds all programs but the boot files' as they are.
+	uncover_programs
 	byte_compile
+	PLAIN=yes
+	cover_programs
 	say "step audit"
 	# A system that was in use may have had things dpkg --audit dislikes; it must have none half done.
 	if [ "$CONF" = confnew ]; then
