@@ -44,10 +44,21 @@ func (r *rebase) grow(ctx context.Context, p *Plan, size int64) error {
 	return nil
 }
 
+const (
+	// maxSpare is what may be left behind the last partition on purpose; where there is more, the
+	// image was enlarged and waits for its partition to follow.
+	maxSpare = alignment
+	// usualSpare is what ubuntu-image leaves: room for a backup GPT.
+	usualSpare = 34 * sector
+)
+
 // newEnd is the byte behind the last partition of a disk of size bytes.
 func (r *rebase) newEnd(last *Partition, size int64) (int64, error) {
 	end := last.Start + last.Size
 	spare := r.base.Size() - end
+	if spare > maxSpare {
+		spare = usualSpare
+	}
 	if g, ok := r.base.GPT(); ok {
 		spare = (1 + entrySectors(g)) * sector
 	}
@@ -70,9 +81,8 @@ func (r *rebase) growMBR(old Partition, end, size int64) error {
 	}
 	putLength(mbr[446+16*(old.Number-1):], old.Start, end)
 	r.kept.patches = append(r.kept.patches, patch{0, mbr})
-	tail := old.Start + old.Size
-	if spare := r.base.Size() - tail; spare > 0 {
-		r.kept.regions = append(r.kept.regions, region{tail, end, spare})
+	if spare := size - end; spare > 0 {
+		r.kept.regions = append(r.kept.regions, region{r.base.Size() - spare, end, spare})
 	}
 	return nil
 }

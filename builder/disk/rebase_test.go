@@ -201,6 +201,19 @@ func TestRebaseGrowsTheLastPartition(t *testing.T) {
 			t.Errorf("sfdisk: %s", got)
 		}
 	})
+	t.Run("mbr that was enlarged before", func(t *testing.T) {
+		base := piBase(t)
+		const size = 90 << 20
+		if err := os.Truncate(base, size); err != nil {
+			t.Fatal(err)
+		}
+		out, _ := rebaseImage(t, base, noTrees, size)
+		now := partition(t, out, 2)
+		if now.Start+now.Size != size-piSpare {
+			t.Errorf("the partition ends at %d of %d", now.Start+now.Size, size)
+		}
+		run(t, "e2fsck", "-fn", section(t, out, now.Start, now.Size))
+	})
 	t.Run("gpt", func(t *testing.T) {
 		base := cloudBase(t)
 		const size = 120 << 20
