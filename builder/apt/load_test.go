@@ -129,3 +129,15 @@ func TestSolve(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestSolveAfterFailedRecommends: what did not work for a recommendation is asked for by a
+// dependency later. The first choice, x, has to go then.
+func TestSolveAfterFailedRecommends(t *testing.T) {
+	r := aptrepo.New(t).Add(aptrepo.Deb{Name: "a", Depends: "x | y", Recommends: "z"}, aptrepo.Deb{Name: "x"}, aptrepo.Deb{Name: "y"},
+		aptrepo.Deb{Name: "z", Depends: "deep"}, aptrepo.Deb{Name: "deep", Conflicts: "x"}, aptrepo.Deb{Name: "b", Depends: "z"})
+	u, err := loadTest(t, sourceOf(r, r.Write(t.TempDir())))
+	must(t, err)
+	checkSolved(t, u, Request{Install: []string{"a", "b"}, Recommends: true}, "a=1 b=1 deep=1 y=1 z=1", "")
+	checkSolved(t, u, Request{Install: []string{"a", "b", "y-"}, Recommends: true}, "",
+		"deep conflicts with x (x), x 1 is needed: a depends; deep is wanted by z; z is wanted by a; a is requested")
+}

@@ -34,9 +34,9 @@ func (s *solver) recommendedBefore(d dependency, c *choice) bool {
 
 // satisfyOptional keeps the reasons of failed Recommends out of the report.
 func (s *solver) satisfyOptional(d dependency, c *choice) {
-	first, suspects := s.first, s.suspects
+	outer := s.dead
 	s.satisfyBy(d, c)
-	s.first, s.suspects = first, suspects
+	s.dead = outer
 }
 
 func (s *solver) satisfy(d dependency, c *choice) bool {

@@ -46,9 +46,14 @@ type attempt struct {
 	blockers  map[string][]blocker // by names that chosen packages conflict with
 	needs     map[string][]need    // by names that chosen packages depend on
 	trail     []*choice
-	discarded map[*Package]bool
-	suspects  []*Package // chosen packages that stood in the way of another
-	first     *UnsatisfiableError
+	discarded map[*Package]*dead
+	dead
+}
+
+// dead is why something did not work.
+type dead struct {
+	suspects []*Package // chosen packages that stood in the way of another
+	first    *UnsatisfiableError
 }
 
 // choice is a package that is in the system, because it was or because it was chosen.
@@ -101,7 +106,7 @@ func (s *solver) try(roots []root, bans []*Package) bool {
 		s.banned[p] = true
 	}
 	s.attempt = attempt{chosen: map[string]*choice{}, provided: map[string][]*choice{}, blockers: map[string][]blocker{},
-		needs: map[string][]need{}, discarded: map[*Package]bool{}}
+		needs: map[string][]need{}, discarded: map[*Package]*dead{}}
 	todo := s.startFromBase()
 	for _, r := range roots {
 		if old := s.chosen[r.pkg.Name]; old != nil && (!old.inBase() || old.pkg.Version == r.pkg.Version) {
@@ -170,19 +175,36 @@ func (s *solver) settle(p *placed) bool {
 
 // install chooses p and what it needs, or leaves everything as it was.
 func (s *solver) install(p *Package, reason string, by *choice) bool {
-	if s.discarded[p] || s.banned[p] || s.never[p.Name] || p.Source >= 0 && s.frozen(p.Name) != "" {
+	if s.banned[p] || s.never[p.Name] || p.Source >= 0 && s.frozen(p.Name) != "" {
 		return false
 	}
 	if c := s.chosen[p.Name]; c != nil && (c.pkg == p || !c.inBase()) {
 		return c.pkg == p
 	}
-	mark := len(s.trail)
-	if placed := s.prepare(&choice{pkg: p, reason: reason, by: by}); placed != nil && s.settle(placed) {
-		return true
+	if d := s.discarded[p]; d != nil {
+		s.blame(d)
+		return false
 	}
-	s.undo(mark)
-	s.discarded[p] = true
-	return false
+	outer, mark := s.dead, len(s.trail)
+	s.dead = dead{}
+	placed := s.prepare(&choice{pkg: p, reason: reason, by: by})
+	ok := placed != nil && s.settle(placed)
+	inner := s.dead
+	s.dead = outer // what did not work on the way to a success is nobody's business
+	if !ok {
+		s.undo(mark)
+		s.discarded[p] = &inner
+		s.blame(&inner)
+	}
+	return ok
+}
+
+// blame adds to why this attempt does not work.
+func (s *solver) blame(d *dead) {
+	s.suspects = append(s.suspects, d.suspects...)
+	if s.first == nil {
+		s.first = d.first
+	}
 }
 
 // search orders the sets of banned packages to try: those that differ least from always banning
