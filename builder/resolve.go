@@ -103,6 +103,9 @@ func (r Resolver) inspect(ctx context.Context, pin lock.Base) (*lock.BaseInputs,
 		return nil, err
 	}
 	defer b.close()
+	for _, w := range b.img.Warnings() {
+		r.Report.Warn("base image: %s", w)
+	}
 	status, err := b.status()
 	if err != nil {
 		return nil, err
