@@ -35,8 +35,8 @@ func (j Job) machine(dir string) (vm.Machine, error) {
 	return vm.Machine{
 		Arch: j.Arch, CPUs: j.CPUs, MemoryMiB: j.MemoryMiB, Accel: j.Accel, NoReboot: true,
 		Kernel: kernel, Initrd: initrd,
-		Cmdline: "console=" + console + " " + kernelWords, CPU: j.cpu(),
-		Disks: j.disks(),
+		Cmdline: "console=" + console + " " + kernelWords,
+		Disks:   j.disks(),
 	}, nil
 }
 
@@ -53,15 +53,6 @@ func (j Job) disks() []vm.Disk {
 // guest quick: TCG keeps translated code by its virtual address, so with randomised addresses every
 // exec translates libc anew (measured: 300 fork+exec of true 11.9 s of processor time, 3.7 s without).
 const kernelWords = "quiet panic=-1 mitigations=off nokaslr norandmaps random.trust_cpu=on"
-
-// cpu is the model for TCG: everything but what costs time and gives Debian nothing. Pointer
-// authentication, which the kernel uses in every function, is a call of a C function per use.
-func (j Job) cpu() string {
-	if j.Arch == "arm64" && j.Accel != "kvm" {
-		return "max,pauth=off,sve=off,sme=off"
-	}
-	return ""
-}
 
 // files are what guest-init.sh finds in /job.
 func (j Job) files() ([]initramfs.File, error) {

@@ -11,12 +11,12 @@ func TestArgs(t *testing.T) {
 		machine Machine
 		want    string // what must be in the arguments, joined by blanks
 	}{
-		{"arm64 default", Machine{Arch: "arm64", Kernel: "k"}, "-machine virt -accel tcg,thread=multi,tb-size=512 -cpu max,pauth-impdef=on -smp 1 -m 1024M -kernel k"},
+		{"arm64 default", Machine{Arch: "arm64", Kernel: "k"}, "-machine virt -accel tcg,thread=multi,tb-size=512 -cpu max,pauth=off,sve=off -smp 1 -m 1024M -kernel k"},
 		{"amd64 default", Machine{Arch: "amd64", Kernel: "k"}, "-machine q35 -accel tcg,thread=multi,tb-size=512 -cpu max -smp 1 -m 1024M -kernel k"},
 		{"kvm takes the host's CPU", Machine{Arch: "amd64", Kernel: "k", Accel: "kvm", CPUs: 2}, "-accel kvm -cpu host -smp 2"},
 		{"direct boot", Machine{Arch: "arm64", Kernel: "k", Initrd: "i", DTB: "d", Cmdline: "root=LABEL=a quiet"}, "-kernel k -initrd i -dtb d -append root=LABEL=a quiet"},
 		{"firmware", Machine{Arch: "amd64", Firmware: "/a,b", FirmwareVars: "v"}, "if=pflash,format=raw,unit=0,readonly=on,file=/a,,b -drive if=pflash,format=raw,unit=1,file=v"},
-		{"mmio disk", Machine{Arch: "arm64", Kernel: "k", Disks: []Disk{{Path: "a"}, {Path: "b", Format: "qcow2", Unsafe: true}}}, "if=none,id=disk0,format=raw,file=a -device virtio-blk-device,drive=disk0 -drive if=none,id=disk1,format=qcow2,file=b,cache=unsafe -device virtio-blk-device,drive=disk1"},
+		{"mmio disk", Machine{Arch: "arm64", Kernel: "k", Disks: []Disk{{Path: "a"}, {Path: "b", Format: "qcow2", Unsafe: true}}}, "if=none,id=disk0,format=raw,file=a,werror=report -device virtio-blk-device,drive=disk0 -drive if=none,id=disk1,format=qcow2,file=b,cache=unsafe,werror=report -device virtio-blk-device,drive=disk1"},
 		{"pci disk", Machine{Arch: "amd64", Kernel: "k", Disks: []Disk{{Path: "a", Snapshot: true, ReadOnly: true}}}, "format=raw,file=a,snapshot=on,readonly=on -device virtio-blk-pci,drive=disk0"},
 		{"raspi3b", Machine{Arch: "arm64", Board: "raspi3b", Kernel: "k", Network: true, Disks: []Disk{{Path: "a", Bus: "sd"}}}, "-machine raspi3b -accel tcg,thread=single,tb-size=512 -smp 4 -m 1024M -kernel k -drive if=sd,format=raw,file=a -netdev user,id=net0 -device usb-net,netdev=net0"},
 		{"forwarded ports in order", Machine{Arch: "arm64", Kernel: "k", Forward: map[int]int{2222: 22, 1884: 1883}}, "user,id=net0,hostfwd=tcp:127.0.0.1:1884-:1883,hostfwd=tcp:127.0.0.1:2222-:22 -device virtio-net-device,netdev=net0"},
