@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -65,7 +66,15 @@ func (c Config) plan(ctx context.Context, b *base, root tree.Tree, seed [32]byte
 	if err != nil {
 		return disk.Plan{}, err
 	}
-	return disk.Rebase(ctx, b.img, b.raw, trees, int64(c.Profile.Profile.Disk.Size), seed, c.Lock.Epoch)
+	plan, err := disk.Rebase(ctx, b.img, b.raw, trees, int64(c.Profile.Profile.Disk.Size), seed, c.Lock.Epoch)
+	for i, p := range plan.Partitions {
+		for _, m := range b.root.Mounts {
+			if m.Partition == p.Number {
+				plan.Partitions[i].Mount = path.Join("/", m.Dir)
+			}
+		}
+	}
+	return plan, err
 }
 
 // split gives each mounted partition its part of root, and leaves out those that stayed as they were.

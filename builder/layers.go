@@ -186,7 +186,7 @@ func (c Config) artifacts(ctx context.Context, d assembled, src *tree.Reader) (a
 	if err != nil {
 		return artifact.Manifest{}, progress.Outcome{}, err
 	}
-	m, err := artifact.Write(ctx, artifact.Set{Dir: c.Out, Artifacts: []string{filepath.Base(d.path)}, Plan: d.plan, Lock: c.Lock, LockDigest: id, Reader: src, Report: c.Report})
+	m, err := artifact.Write(ctx, artifact.Set{Dir: c.Out, Artifacts: []string{filepath.Base(d.path)}, Plan: d.plan, Lock: c.Lock, LockDigest: id, Checks: c.Profile.Profile.Checks, Reader: src, Report: c.Report})
 	return m, progress.Outcome{}, err
 }
 

@@ -45,7 +45,11 @@ type Manifest struct {
 	Arch          string     `json:"arch"`
 	Epoch         int64      `json:"epoch"`
 	// LockDigest is the SHA-256 of the lock file.
-	LockDigest cas.Digest  `json:"lockDigest"`
+	LockDigest cas.Digest `json:"lockDigest"`
+	// Checks are what a boot of the image must prove.
+	Checks []string `json:"checks,omitempty"`
+	// Base is the published image that it was made from.
+	Base       *lock.Base  `json:"base,omitempty"`
 	Disk       Disk        `json:"disk"`
 	Packages   []Package   `json:"packages"`
 	Components []Component `json:"components,omitempty"`
@@ -120,7 +124,9 @@ type Set struct {
 	// Lock and the digest of its file.
 	Lock       lock.Lock
 	LockDigest cas.Digest
-	Plan       disk.Plan
+	// Checks are the profile's.
+	Checks []string
+	Plan   disk.Plan
 	// Reader opens the contents of the Plan's trees.
 	Reader *tree.Reader
 	// Known are artifacts whose digests the caller has, by name; they are not read again.
@@ -170,7 +176,7 @@ func ReadManifest(dir string) (Manifest, error) {
 func describe(s Set) Manifest {
 	m := Manifest{
 		Version: ManifestVersion, Profile: s.Lock.Profile, ProfileDigest: s.Lock.ProfileDigest,
-		Arch: s.Lock.Arch, Epoch: s.Lock.Epoch, LockDigest: s.LockDigest,
+		Arch: s.Lock.Arch, Epoch: s.Lock.Epoch, LockDigest: s.LockDigest, Checks: s.Checks, Base: s.Lock.Base,
 		Disk: Disk{Table: s.Plan.Table, Size: s.Plan.Size, ID: fmt.Sprintf("%08x", s.Plan.DiskID)},
 	}
 	if s.Plan.Table == disk.GPT {

@@ -105,7 +105,11 @@ func bootable(path string) error {
 
 // runCheck is boot --check.
 func runCheck(ctx context.Context, env *environment, o bootOptions, path, arch string) error {
+	made := env.manifestOf(path)
 	checks := o.checks
+	if len(checks) == 0 {
+		checks = made.Checks
+	}
 	if len(checks) == 0 {
 		checks = verify.AllChecks()
 	}
@@ -128,7 +132,7 @@ func runCheck(ctx context.Context, env *environment, o bootOptions, path, arch s
 		return err
 	}
 	defer done()
-	verdict, err := env.check(ctx, path, out, verify.CheckOptions{Options: plan, Checks: checks, Limit: o.timeout, Epoch: env.epochOf(path)})
+	verdict, err := env.check(ctx, path, out, verify.CheckOptions{Options: plan, Checks: checks, Limit: o.timeout, Epoch: made.Epoch})
 	if err != nil {
 		return err
 	}
@@ -138,16 +142,17 @@ func runCheck(ctx context.Context, env *environment, o bootOptions, path, arch s
 	return judge(verdict, path)
 }
 
-// epochOf is when an image was made, if the manifest beside it knows: the clock inside must be later.
-func (env *environment) epochOf(path string) int64 {
+// manifestOf is the manifest beside an image, if it is of that image: it knows when the image was
+// made, which the clock inside must not be before, and what its boot must prove.
+func (env *environment) manifestOf(path string) artifact.Manifest {
 	m, err := artifact.ReadManifest(filepath.Dir(path))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		env.reporter.Warn("checking the clock against 1970: %v", err)
+		env.reporter.Warn("running all checks, the clock's against 1970: %v", err)
 	}
 	if !slices.ContainsFunc(m.Artifacts, func(a artifact.Artifact) bool { return a.Name == filepath.Base(path) }) {
-		return 0
+		return artifact.Manifest{}
 	}
-	return m.Epoch
+	return m
 }
 
 // check boots the image, checks it, and puts verdict.json, verdict.xml and console.log into dir.
