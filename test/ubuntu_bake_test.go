@@ -169,11 +169,14 @@ func sameFiles(t *testing.T, before, after *image.Image, changed []string) {
 	t.Logf("%d files are as they were in the base", compared)
 }
 
+// expected reports whether a pattern matches name, or a directory above it.
 func expected(name string, changed []string) bool {
-	return slices.ContainsFunc(changed, func(p string) bool {
-		ok, err := path.Match(p, name)
-		return ok && err == nil || strings.HasPrefix(name, p+"/")
-	})
+	for ; name != "."; name = path.Dir(name) {
+		if slices.ContainsFunc(changed, func(p string) bool { ok, err := path.Match(p, name); return ok && err == nil }) {
+			return true
+		}
+	}
+	return false
 }
 
 func sameContent(t *testing.T, before, after *image.Image, e, f tree.Entry) bool {
