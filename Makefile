@@ -41,7 +41,7 @@ BOOT_TESTS := ^Test(Boot|Bake|Reproducible)
 test: setup ## run every test; the tests that bake and boot come last
 	@status=0; { \
 	  $(GO) test -json -timeout 25m -skip '$(BOOT_TESTS)' $(TESTS) || status=1; \
-	  $(GO) test -json -timeout 55m -count=1 -run '$(BOOT_TESTS)' ./test || status=1; \
+	  $(GO) test -json -timeout 75m -count=1 -run '$(BOOT_TESTS)' ./test || status=1; \
 	  exit $$status; \
 	} 2>&1 | $(GO) run ./test/count
 
