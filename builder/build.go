@@ -94,7 +94,7 @@ func Build(ctx context.Context, c Config) (Result, error) {
 		return Result{}, err
 	}
 	// 8. The files that start it.
-	bootable, err := stageValue(c, "boot files", func() (tree.Tree, progress.Outcome, error) { return c.bootFiles(base, root, configured, src) })
+	bootable, err := stageValue(c, "boot files", func() (tree.Tree, progress.Outcome, error) { return c.bootFiles(ctx, base, root, configured, src) })
 	if err != nil {
 		return Result{}, err
 	}

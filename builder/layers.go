@@ -43,7 +43,7 @@ func (c Config) merge(root tree.Tree, components []tree.Layer, src *tree.Reader)
 
 // bootFiles adds the initrd and what the loader needs. What the packages' own hooks wrote to the
 // boot partition is replaced: they run where no board is.
-func (c Config) bootFiles(b *base, root tree.Tree, conf configured, src *tree.Reader) (tree.Tree, progress.Outcome, error) {
+func (c Config) bootFiles(ctx context.Context, b *base, root tree.Tree, conf configured, src *tree.Reader) (tree.Tree, progress.Outcome, error) {
 	p := c.Profile.Profile
 	if b != nil {
 		return c.editBoot(b, root, src)
@@ -55,7 +55,7 @@ func (c Config) bootFiles(b *base, root tree.Tree, conf configured, src *tree.Re
 	if err != nil {
 		return tree.Tree{}, progress.Outcome{}, err
 	}
-	initrd, err := initramfs.ForImage(context.Background(), initramfs.Source{Arch: p.Arch, Tree: tools, Reader: src}, initramfs.Gzip)
+	initrd, err := initramfs.ForImage(ctx, initramfs.Source{Arch: p.Arch, Tree: tools, Reader: src}, initramfs.Gzip)
 	if err != nil {
 		return tree.Tree{}, progress.Outcome{}, fmt.Errorf("making the initrd: %w", err)
 	}

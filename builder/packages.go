@@ -119,15 +119,15 @@ func (c Config) configure(ctx context.Context, b *base, p packages, src *tree.Re
 	return out, progress.Outcome{Note: c.reportTimes(out.guest)}, c.Store.SaveResult(consoleKey(key), []byte(out.console))
 }
 
-// Configured reports whether the store has the packages' configured files already: then a bake
-// runs no guest.
-func (c Config) Configured() bool {
+// ConfiguredTree returns the packages' files as their scripts left them, without components,
+// overlays and settings, when the store has them: then a bake runs no guest. Only Lock and Store of
+// c are used.
+func (c Config) ConfiguredTree() (tree.Tree, bool) {
 	key, err := c.configureKey()
 	if err != nil {
-		return false
+		return tree.Tree{}, false
 	}
-	_, ok := tree.Saved(c.Store, key)
-	return ok
+	return tree.Saved(c.Store, key)
 }
 
 func (c Config) configureKey() (cas.Digest, error) {

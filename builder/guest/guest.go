@@ -31,8 +31,10 @@ const Version = "guest/3"
 const (
 	DefaultPackageTimeout = 5 * time.Minute
 	DefaultTimeout        = 40 * time.Minute
-	defaultCPUs           = 2
-	defaultMemoryMiB      = 1024
+	// defaultCPUs is a constant, not the host's number: Python's files are shared out among the
+	// guest's processors, and what one process compiled before may show in what it compiles next.
+	defaultCPUs      = 2
+	defaultMemoryMiB = 1024
 )
 
 // Script is a preinst to be run before its package is configured.

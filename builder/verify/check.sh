@@ -128,7 +128,9 @@ cri_answers() {
 }
 
 check_cri() {
-	if wait_for cri_answers; then
+	if ! command -v curl >/dev/null; then
+		result cri false "curl is not installed, the CRI socket can't be asked"
+	elif wait_for cri_answers; then
 		result cri true "$(cri_version 2>&1)"
 	else
 		result cri false "no answer on the CRI socket: $(cri_version 2>&1) containerd $(systemctl is-active containerd 2>&1), crio $(systemctl is-active crio 2>&1)"

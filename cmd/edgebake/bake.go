@@ -108,7 +108,7 @@ func (k kitchen) boots() bool { return !k.o.noBoot && len(k.config.Profile.Profi
 
 // needQEMU asks for QEMU before anything is downloaded for it, and only when something will run in it.
 func (k kitchen) needQEMU() error {
-	if !k.boots() && k.config.Configured() {
+	if _, configured := k.config.ConfiguredTree(); configured && !k.boots() {
 		return nil
 	}
 	_, _, err := vm.Find(k.config.Profile.Profile.Arch)
