@@ -19,6 +19,7 @@ package apt
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -58,6 +59,9 @@ type Source struct {
 	// and ButAutomaticUpgrades. Packages of a source below 0 are never chosen.
 	Priority         int
 	IgnoreValidUntil bool
+	// Known is the Date of a Release of this source that was seen before, or zero: an older one is a
+	// RollbackError.
+	Known time.Time
 }
 
 // flat goes by the slash at the end, as apt does.
@@ -126,15 +130,34 @@ type loader struct {
 	now    time.Time
 }
 
+// load reads the source. A mirror that was updated in between has a new Release, and then all is read again.
 func (l loader) load(ctx context.Context) (loadedSource, error) {
-	var out loadedSource
+	rel, err := l.checked(ctx)
+	if err != nil {
+		return loadedSource{}, err
+	}
+	out, err := l.read(ctx, rel)
+	var mixed *MixedError
+	if !errors.As(err, &mixed) {
+		return out, err
+	}
+	again, fault := l.checked(ctx)
+	if fault != nil || again.Digest == rel.Digest {
+		return out, err
+	}
+	return l.read(ctx, again)
+}
+
+func (l loader) checked(ctx context.Context) (*Release, error) {
 	rel, err := l.release(ctx)
 	if err != nil {
-		return out, err
+		return nil, err
 	}
-	if err := rel.check(l.source, l.arch, l.now); err != nil {
-		return out, err
-	}
+	return rel, rel.check(l.source, l.arch, l.now)
+}
+
+func (l loader) read(ctx context.Context, rel *Release) (loadedSource, error) {
+	var out loadedSource
 	names, err := rel.indexes(l.source, l.arch)
 	if err != nil {
 		return out, err

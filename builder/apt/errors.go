@@ -2,8 +2,10 @@ package apt
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // UnknownPackageError says that no source has a package of that name, version or suite.
@@ -107,3 +109,22 @@ func editDistance(a, b string) int {
 	}
 	return row[len(b)]
 }
+
+// RollbackError says that an archive is older than it was.
+type RollbackError struct {
+	Date, Known time.Time // of the Release now, and of the one before
+}
+
+func (e *RollbackError) Error() string {
+	return fmt.Sprintf("checking Release: its Date is %s, and it was %s before: the mirror is behind, or somebody gives out old packages (rollback)",
+		e.Date.UTC().Format(time.RFC3339), e.Known.UTC().Format(time.RFC3339))
+}
+
+// MixedError says that an index is not the one that the Release describes.
+type MixedError struct{ Err error }
+
+func (e *MixedError) Error() string {
+	return e.Err.Error() + "; the mirror may be halfway through an update: try again in some minutes, or name another one (--mirror)"
+}
+
+func (e *MixedError) Unwrap() error { return e.Err }

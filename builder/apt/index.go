@@ -48,11 +48,16 @@ func (l loader) index(ctx context.Context, rel *Release, name string) (packed, e
 	return l.unpacked(name+ext, ext, file.digest)
 }
 
-// explainMismatch says who claimed the other digest.
+// explainMismatch says who claimed the other digest. An index that is not there is the same fault: the
+// Release names it.
 func explainMismatch(err error) error {
 	var m *cas.MismatchError
-	if errors.As(err, &m) && m.Got != "" && m.Got != m.Want {
-		return fmt.Errorf("SHA-256 is %s but InRelease says %s: %w", m.Got.Short(), m.Want.Short(), err)
+	var gone *fetch.NotFoundError
+	switch {
+	case errors.As(err, &m) && m.Got != "" && m.Got != m.Want:
+		return &MixedError{fmt.Errorf("SHA-256 is %s but InRelease says %s: %w", m.Got.Short(), m.Want.Short(), err)}
+	case errors.As(err, &m), errors.As(err, &gone):
+		return &MixedError{err}
 	}
 	return err
 }

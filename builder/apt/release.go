@@ -110,11 +110,29 @@ func releaseTime(s deb.Stanza, name string) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("reading Release: %s %q is no date", name, text)
 }
 
+// maxAhead is how far a Release may be ahead of this machine's clock: that of a machine without a network is
+// off by minutes, a wrong zone by hours.
+const maxAhead = 24 * time.Hour
+
+// checkTime refuses what is too old, older than what was there before, or not there yet.
+func (r *Release) checkTime(s Source, now time.Time) error {
+	switch {
+	case !r.ValidUntil.IsZero() && now.After(r.ValidUntil) && !s.IgnoreValidUntil:
+		return fmt.Errorf("checking Release: Valid-Until is %s, now is %s: the mirror stands still, or somebody holds updates back (freeze); name another mirror (--mirror), or for an archive that has ended set ignoreValidUntil",
+			r.ValidUntil.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	case r.Date.After(now.Add(maxAhead)):
+		return fmt.Errorf("checking Release: its Date is %s, now is %s; set this machine's clock",
+			r.Date.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	case r.Date.Before(s.Known):
+		return &RollbackError{Date: r.Date, Known: s.Known}
+	}
+	return nil
+}
+
 // check compares the Release with what was asked for.
 func (r *Release) check(s Source, arch string, now time.Time) error {
-	if !r.ValidUntil.IsZero() && now.After(r.ValidUntil) && !s.IgnoreValidUntil {
-		return fmt.Errorf("checking Release: Valid-Until is %s, now is %s; the archive is outdated or frozen (then set ignoreValidUntil)",
-			r.ValidUntil.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	if err := r.checkTime(s, now); err != nil {
+		return err
 	}
 	if s.flat() {
 		return nil

@@ -27,6 +27,9 @@ func newInstalled(x Extracted) (*installed, error) {
 	}
 	p := &installed{Extracted: x, control: c, lost: map[string]bool{},
 		name: c.Get("Package"), version: c.Get("Version"), arch: c.Get("Architecture")}
+	if err := p.checkNames(); err != nil {
+		return nil, fmt.Errorf("reading control of %s: %w", x.Data.Short(), err)
+	}
 	p.qualified = p.name
 	if c.Get("Multi-Arch") == "same" {
 		p.qualified += ":" + p.arch
@@ -38,6 +41,22 @@ func newInstalled(x Extracted) (*installed, error) {
 		p.conffiles = conffiles(list)
 	}
 	return p, nil
+}
+
+// checkNames refuses what must not get into names of files and lines of the guest's script: dpkg's rule
+// (lib/dpkg/parsehelp.c, pkg_name_is_illegal), and for the architecture Debian's (Policy, 5.6.8).
+func (p *installed) checkNames() error {
+	letters := func(r rune) bool {
+		return r < 128 && (isDigit(byte(r)) || isLetter(byte(r)) || strings.ContainsRune("+-._", r))
+	}
+	for _, f := range [][2]string{{"Package", p.name}, {"Architecture", p.arch}} {
+		field, value := f[0], f[1]
+		if value == "" || strings.ContainsFunc(value, func(r rune) bool { return !letters(r) }) || !isDigit(value[0]) && !isLetter(value[0]) {
+			return fmt.Errorf("%s is %.80q: letters, digits and \"+-._\" are allowed, and the first is none of these signs; take the package from elsewhere, or leave it out of the profile", field, value)
+		}
+	}
+	_, err := ParseVersion(p.version)
+	return err
 }
 
 // conffiles lists the paths of a conffiles member; those with the flag remove-on-upgrade are
@@ -108,7 +127,7 @@ func (p *installed) preinst() Preinst {
 
 // addTriggers notes the package's interests: lines of triggers/File for paths, and of a file
 // named after the trigger for the others (deb-triggers(5), dpkg's doc/triggers.txt).
-func (in *installer) addTriggers(p *installed) {
+func (in *installer) addTriggers(p *installed) error {
 	data, _ := p.Member("triggers")
 	for line := range strings.Lines(string(data)) {
 		directive, name, ok := strings.Cut(strings.TrimSpace(line), " ")
@@ -116,6 +135,9 @@ func (in *installer) addTriggers(p *installed) {
 			continue
 		}
 		name = strings.TrimSpace(name)
+		if !strings.HasPrefix(name, "/") && strings.Contains(name, "/") {
+			return fmt.Errorf("reading triggers of %s: %.80q is neither an absolute path nor a name; take the package from elsewhere, or leave it out of the profile", p.name, name)
+		}
 		who := p.qualified
 		if directive == "interest-noawait" {
 			who += "/noawait"
@@ -126,6 +148,7 @@ func (in *installer) addTriggers(p *installed) {
 		}
 		in.triggers[name] = append(in.triggers[name], who)
 	}
+	return nil
 }
 
 // database writes what dpkg keeps below /var/lib/dpkg.

@@ -144,19 +144,3 @@ func TestDecompressionIsBounded(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-func FuzzOpen(f *testing.F) {
-	f.Add(ar("debian-binary", "2.0\n", "control.tar", "", "data.tar", ""))
-	f.Add([]byte("!<arch>\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		d, err := Open(bytes.NewReader(data), int64(len(data)))
-		if err != nil {
-			return
-		}
-		_, _ = d.ControlFiles() // any error will do, but no panic
-		if r, err := d.Data(); err == nil {
-			_, _ = io.Copy(io.Discard, io.LimitReader(r, 1<<20))
-			r.Close()
-		}
-	})
-}

@@ -117,14 +117,29 @@ func (in *installer) add(x Extracted, src *tree.Reader) error {
 	if err := p.sumFiles(files, src); err != nil {
 		return fmt.Errorf("unpacking %s: %w", p.name, err)
 	}
-	in.addTriggers(p)
+	if err := in.addTriggers(p); err != nil {
+		return err
+	}
 	if _, ok := x.Member("preinst"); ok {
 		in.preinsts = append(in.preinsts, p.preinst())
 	}
 	return nil
 }
 
+// checkKind allows what dpkg allows but for devices: set-id programs are how sudo and mount work, and lint wants each
+// to be a package's. A device belongs to devtmpfs, and outside of /dev it is a way around permissions (Policy, 10.6).
+func (p *installed) checkKind(e tree.Entry) error {
+	if (e.Type == tree.CharDevice || e.Type == tree.BlockDevice) && !strings.HasPrefix(e.Path, "dev/") {
+		return fmt.Errorf("unpacking %s %s: /%s is a %s (%d:%d) outside of /dev; it is refused: take the package from elsewhere, or leave it out of the profile",
+			p.name, p.version, e.Path, e.Type, e.Major, e.Minor)
+	}
+	return nil
+}
+
 func (in *installer) addFile(p *installed, e tree.Entry) error {
+	if err := p.checkKind(e); err != nil {
+		return err
+	}
 	shown := "/" + e.Path
 	if e.Path == "." {
 		shown = "/."

@@ -63,7 +63,7 @@ func (v Version) String() string {
 	if v.Revision != "" {
 		s += "-" + v.Revision
 	}
-	if v.Epoch != 0 {
+	if v.Epoch != 0 || strings.Contains(v.Upstream, ":") { // "0:1:2" without its epoch would be of epoch 1
 		s = strconv.Itoa(v.Epoch) + ":" + s
 	}
 	return s

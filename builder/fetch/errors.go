@@ -75,7 +75,7 @@ func (e *StatusError) Error() string {
 type StallError struct{ After time.Duration }
 
 func (e *StallError) Error() string {
-	return fmt.Sprintf("server sent less than %d bytes in %s", minProgress, e.After)
+	return fmt.Sprintf("server sent less than %d bytes in %s; name another mirror (--mirror PREFIX=URL)", minProgress, e.After)
 }
 
 // TooLargeError says that a body is longer than its request allows.

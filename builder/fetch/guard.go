@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -48,10 +49,19 @@ func newHTTPClient(jobs int) *http.Client {
 
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) > maxRedirects {
-		return &redirectError{fmt.Sprintf("redirected more than %d times", maxRedirects)}
+		return &redirectError{fmt.Sprintf("redirected more than %d times, last to %s", maxRedirects, req.URL.Redacted())}
 	}
-	if s := req.URL.Scheme; s != "http" && s != "https" {
-		return &redirectError{fmt.Sprintf("redirected to scheme %q", s)}
+	return checkHop(via[len(via)-1].URL, req.URL)
+}
+
+// checkHop refuses a redirect that leaves the network, or gives up the protection that its URL promised:
+// what has no published hash is only as good as the way it came.
+func checkHop(from, to *url.URL) error {
+	switch {
+	case to.Scheme != "http" && to.Scheme != "https":
+		return &redirectError{fmt.Sprintf("redirected to %s, and only http and https are followed", to.Redacted())}
+	case from.Scheme == "https" && to.Scheme == "http":
+		return &redirectError{fmt.Sprintf("redirected from https to %s: that is not protected, and refused; name an address that stays with https, or http from the start", to.Redacted())}
 	}
 	return nil
 }

@@ -13,14 +13,25 @@ import (
 	"github.com/edgebake/edgebake/builder/cas"
 )
 
+const (
+	// maxMembers bounds a tar: the sources of Linux have 90,000, and each member costs some hundred bytes of memory.
+	maxMembers = 1 << 20
+	// maxName bounds names and link targets: the kernel's PATH_MAX, without which no program can use them.
+	maxName = 4096
+	// maxAttributes bounds extended attributes over all members; those of a system with a capability on each
+	// program and an ACL on each directory have 2 MiB.
+	maxAttributes = 16 << 20
+)
+
 // FromTar reads an uncompressed tar stream (ustar, pax, GNU) that is stored as blob. Contents are
 // extents of the blob; nothing is copied. Leading "/" and "./" go; names with ".." are refused,
-// and so are sparse members. Of two members with one name the later counts.
+// and so are sparse members, names of more than 4096 bytes, and more than a million members. Of two members with one name the later counts.
 func FromTar(blob cas.Digest, at io.ReaderAt, size int64) (Tree, error) {
 	section := io.NewSectionReader(at, 0, size)
 	r := tar.NewReader(section)
 	var b *Builder
-	for {
+	attributes := 0
+	for n := 0; ; n++ {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			break
@@ -34,7 +45,13 @@ func FromTar(blob cas.Digest, at io.ReaderAt, size int64) (Tree, error) {
 		}
 		e, err := tarEntry(h, blob, offset, size)
 		if err != nil {
-			return Tree{}, fmt.Errorf("reading tar member %q: %w", h.Name, err)
+			return Tree{}, fmt.Errorf("reading tar member %.200q: %w", h.Name, err)
+		}
+		for _, x := range e.Xattrs {
+			attributes += len(x.Name) + len(x.Value)
+		}
+		if n >= maxMembers || attributes > maxAttributes {
+			return Tree{}, fmt.Errorf("reading tar: more than the allowed %d members or %d bytes of attributes", maxMembers, maxAttributes)
 		}
 		if e.Type == 0 {
 			continue
@@ -65,6 +82,9 @@ func tarEntry(h *tar.Header, blob cas.Digest, offset, size int64) (Entry, error)
 	name, err := cleanName(h.Name)
 	if err != nil {
 		return Entry{}, err
+	}
+	if len(h.Name) > maxName || len(h.Linkname) > maxName {
+		return Entry{}, fmt.Errorf("its name has %d bytes and its link %d; %d are allowed", len(h.Name), len(h.Linkname), maxName)
 	}
 	e := Entry{
 		Path: name, Mode: uint32(h.Mode) & 0o7777, UID: uint32(h.Uid), GID: uint32(h.Gid),

@@ -98,7 +98,7 @@ func (m *merger) put(l Layer, dirs map[string]string, p string, ino *inode) erro
 		if l.implied[p] {
 			return nil
 		}
-	case wanted == Dir && old.inode.entry.Type == Symlink && m.isDir(m.resolve(target, 0)):
+	case wanted == Dir && old.inode.entry.Type == Symlink && m.isDir(m.resolve(target)):
 		return nil // what is in the directory goes where the link points
 	case wanted == Dir, old.inode.entry.Type == Dir && m.children[target] > 0:
 		return &CollisionError{Path: target, Below: old.owner, Above: l.Name, Was: old.inode.entry.Type, Wanted: wanted}
@@ -138,7 +138,7 @@ func (m *merger) place(dirs map[string]string, p string) string {
 	real, ok := dirs[parent]
 	if !ok {
 		real = m.place(dirs, parent)
-		if to := m.resolve(real, 0); m.isDir(to) {
+		if to := m.resolve(real); m.isDir(to) {
 			real = to
 		}
 		dirs[parent] = real
@@ -154,17 +154,25 @@ func (m *merger) isDir(p string) bool {
 // maxLinks is the kernel's limit of symbolic links in one path.
 const maxLinks = 40
 
-// resolve follows p and every link in it; p itself is returned when it ends nowhere.
-func (m *merger) resolve(p string, depth int) string {
-	if p == "." || depth > maxLinks {
-		return p
+// resolve follows p and every link in it; p itself is returned when there are too many. Links are counted over the
+// whole way, as the kernel does: with links to links, counting depth alone lets the work double with each of them.
+func (m *merger) resolve(p string) string {
+	at, rest := ".", strings.Split(p, "/")
+	for links := 0; len(rest) > 0; {
+		next := path.Join(at, rest[0])
+		rest = rest[1:]
+		n := m.nodes[next]
+		if n == nil || n.inode.entry.Type != Symlink {
+			at = next
+			continue
+		}
+		if links++; links > maxLinks {
+			return p
+		}
+		rest = append(strings.Split(LinkTarget(next, n.inode.entry.Link), "/"), rest...)
+		at = "."
 	}
-	real := path.Join(m.resolve(path.Dir(p), depth+1), path.Base(p))
-	n := m.nodes[real]
-	if n == nil || n.inode.entry.Type != Symlink {
-		return real
-	}
-	return m.resolve(LinkTarget(real, n.inode.entry.Link), depth+1)
+	return at
 }
 
 // LinkTarget returns the path that a symbolic link at p with this target names, as a path of the

@@ -221,7 +221,7 @@ func TestSubAndWithout(t *testing.T) {
 	}
 }
 
-func writeTar(t *testing.T, headers ...tar.Header) []byte {
+func writeTar(t testing.TB, headers ...tar.Header) []byte {
 	t.Helper()
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
@@ -312,6 +312,11 @@ func TestFromFS(t *testing.T) {
 
 func FuzzFromTar(f *testing.F) {
 	f.Add([]byte{})
+	f.Add(writeTar(f, tar.Header{Name: "./", Typeflag: tar.TypeDir, Mode: 0o755}, tar.Header{Name: "./a", Typeflag: tar.TypeReg, Linkname: "hello"},
+		tar.Header{Name: "./b", Typeflag: tar.TypeLink, Linkname: "./a"}, tar.Header{Name: "c", Typeflag: tar.TypeSymlink, Linkname: "../../etc"},
+		tar.Header{Name: "dev/null", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 3}))
+	f.Add(writeTar(f, tar.Header{Name: strings.Repeat("d/", 200) + "f", Typeflag: tar.TypeReg, PAXRecords: map[string]string{"SCHILY.xattr.user.a": "1"}}))
+	f.Add(writeTar(f, tar.Header{Name: "a/../../b", Typeflag: tar.TypeReg}))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		tr, err := FromTar(cas.Of(raw), bytes.NewReader(raw), int64(len(raw)))
 		if err != nil {
