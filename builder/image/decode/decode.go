@@ -223,6 +223,14 @@ func (c *counter) Write(p []byte) (int, error) {
 	return c.w.Write(p)
 }
 
+// sum adds what was placed.
+func (c *counter) sum(p []byte) error {
+	if err := c.add(int64(len(p))); err != nil {
+		return err
+	}
+	return c.w.Sum(p)
+}
+
 // zeros adds a hole.
 func (c *counter) zeros(n int64) error {
 	if err := c.add(n); err != nil {

@@ -3,27 +3,13 @@ package decode
 import (
 	"encoding/binary"
 	"errors"
-	"math/bits"
 )
 
 // errDeflate says that deflated data contradicts itself.
 var errDeflate = errors.New("the deflated data is damaged or ends too early")
 
-const (
-	maxCodeBits   = 15
-	primaryBits   = 10 // codes up to here are found in one step
-	literals      = 288
-	distances     = 32
-	endOfBlock    = 256
-	huffmanSize   = 1<<primaryBits + literals<<(maxCodeBits-primaryBits)
-	subTable      = 1 << 31 // flag of an entry that leads to longer codes
-	codeLengths   = 19
-	lengthSymbols = 29
-)
-
-// huffman finds symbols by the next bits of the input: an entry is the symbol, shifted by four,
-// and the length of its code; 0 is no code.
-type huffman [huffmanSize]uint32
+// wordSlack is how many bytes a match is copied by, and so how many may be written behind its end.
+const wordSlack = 16
 
 // inflater decodes the deflate data of clusters (RFC 1951). Unlike a stream decoder it has all of
 // the input and of the output before it, so it keeps no window and copies every byte once.
@@ -33,11 +19,15 @@ type inflater struct {
 	acc        uint64 // bits of the input that are next, the lowest first
 	count      uint   // of them that were taken from in
 	lit, dist  huffman
+	meanings   *meanings
 	litLengths [literals + distances]uint8
 }
 
 // inflate fills out and ignores what would follow, as QEMU does.
 func (f *inflater) inflate(out, in []byte) error {
+	if f.meanings == nil {
+		f.meanings = newMeanings()
+	}
 	f.in, f.pos, f.acc, f.count = in, 0, 0, 0
 	for at, final := 0, false; at < len(out); {
 		if final {
@@ -131,8 +121,8 @@ func (f *inflater) fixed() {
 	for i := range distances {
 		l[literals+i] = 5
 	}
-	_ = f.lit.build(l[:literals]) // both are complete
-	_ = f.dist.build(l[literals:])
+	_ = f.lit.build(l[:literals], f.meanings.literal[:]) // both are complete
+	_ = f.dist.build(l[literals:], f.meanings.distance[:])
 }
 
 // dynamic reads the codes of a block, section 3.2.7.
@@ -154,16 +144,16 @@ func (f *inflater) dynamic() error {
 		}
 		lengths[i] = uint8(v)
 	}
-	if err := f.lit.build(lengths[:]); err != nil {
+	if err := f.lit.build(lengths[:], f.meanings.lengths[:]); err != nil {
 		return err
 	}
 	if err := f.readLengths(f.litLengths[:nlit+ndist]); err != nil {
 		return err
 	}
-	if err := f.dist.build(f.litLengths[nlit : nlit+ndist]); err != nil {
+	if err := f.dist.build(f.litLengths[nlit:nlit+ndist], f.meanings.distance[:]); err != nil {
 		return err
 	}
-	return f.lit.build(f.litLengths[:nlit])
+	return f.lit.build(f.litLengths[:nlit], f.meanings.literal[:])
 }
 
 // readLengths reads the lengths of codes, which are coded themselves.
@@ -171,13 +161,13 @@ func (f *inflater) readLengths(out []uint8) error {
 	for i := 0; i < len(out); {
 		f.refill()
 		e := f.lit[f.acc&(1<<primaryBits-1)]
-		n := uint(e & 15)
-		if e == 0 || n > f.count {
+		n := uint(e & lengthMask)
+		if e&isSpecial != 0 || n > f.count {
 			return errDeflate
 		}
 		f.acc >>= n
 		f.count -= n
-		symbol := e >> 4
+		symbol := e >> valueShift
 		if symbol < 16 {
 			out[i] = uint8(symbol)
 			i++
@@ -201,157 +191,140 @@ func (f *inflater) readLengths(out []uint8) error {
 	return nil
 }
 
-// build makes the table of a canonical code. Codes that are given out twice are refused; a code
-// that is not complete is found out when a symbol that has none is read.
-func (h *huffman) build(lengths []uint8) error {
-	var counts, next [maxCodeBits + 2]uint32
-	longest := uint32(0)
-	for _, n := range lengths {
-		counts[n]++
-		longest = max(longest, uint32(n))
-	}
-	counts[0] = 0
-	code := uint32(0)
-	for n := uint32(1); n <= maxCodeBits; n++ {
-		code = (code + counts[n-1]) << 1
-		next[n] = code
-		if code+counts[n] > 1<<n {
-			return errDeflate
-		}
-	}
-	clear(h[:1<<primaryBits])
-	free := uint32(1 << primaryBits)
-	for symbol, length := range lengths {
-		n := uint32(length)
-		if n == 0 {
-			continue
-		}
-		reversed := uint32(bits.Reverse16(uint16(next[n]))) >> (16 - n)
-		next[n]++
-		entry := uint32(symbol)<<4 | n
-		if n <= primaryBits {
-			for i := reversed; i < 1<<primaryBits; i += 1 << n {
-				h[i] = entry
-			}
-			continue
-		}
-		first := &h[reversed&(1<<primaryBits-1)]
-		if *first == 0 {
-			*first = subTable | free
-			clear(h[free : free+1<<(longest-primaryBits)])
-			free += 1 << (longest - primaryBits)
-		}
-		sub := h[*first&^subTable:][:1<<(longest-primaryBits)]
-		for i := reversed >> primaryBits; i < uint32(len(sub)); i += 1 << (n - primaryBits) {
-			sub[i] = entry
-		}
-	}
-	h[huffmanSize-1] = longest // the last entry is never needed: there are at most 286 symbols
-	return nil
-}
-
-// long finds a code that is longer than primaryBits.
-func (h *huffman) long(first uint32, acc uint64) uint32 {
-	mask := uint64(1)<<(h[huffmanSize-1]-primaryBits) - 1
-	return h[uint64(first&^subTable)+acc>>primaryBits&mask]
-}
-
-// lengthOf and distanceOf return what a symbol stands for, and its extra bits (section 3.2.5).
-func lengthOf(symbol uint32) (base, extra uint32) {
-	switch {
-	case symbol < 8:
-		return symbol + 3, 0
-	case symbol == lengthSymbols-1:
-		return 258, 0
-	}
-	extra = symbol/4 - 1
-	return (4+symbol%4)<<extra + 3, extra
-}
-
-func distanceOf(symbol uint32) (base, extra uint32) {
-	if symbol < 4 {
-		return symbol + 1, 0
-	}
-	extra = symbol/2 - 1
-	return (2+symbol%2)<<extra + 1, extra
-}
-
 // block decodes up to the end of a block or of out.
 func (f *inflater) block(out []byte, at int) (int, error) {
-	const mask = 1<<primaryBits - 1
-	for at < len(out) {
-		f.refill()
-		acc, count := f.acc, f.count
-		e := f.lit[acc&mask]
-		for e < endOfBlock<<4 && e != 0 && count >= uint(e&15) && at < len(out) { // a run of literals
-			acc >>= e & 15
-			count -= uint(e & 15)
-			out[at] = byte(e >> 4)
-			at++
-			if count < maxCodeBits {
-				break
-			}
-			e = f.lit[acc&mask]
-		}
-		f.acc, f.count = acc, count
-		if at == len(out) {
-			break
-		}
-		if count < 48 { // a match takes up to 48 bits
-			f.refill()
-			e = f.lit[f.acc&mask]
-		}
-		var done bool
-		var err error
-		if at, done, err = f.symbol(out, at, e); done || err != nil {
-			return at, err
-		}
+	at, done, err := f.fast(out, at)
+	for at < len(out) && !done && err == nil {
+		at, done, err = f.symbol(out, at)
 	}
-	return at, nil
+	return at, err
 }
 
-// symbol decodes what entry e begins: a literal, the end of the block, or a match.
-func (f *inflater) symbol(out []byte, at int, e uint32) (int, bool, error) {
-	if e&subTable != 0 {
+// fast decodes as long as there is input for any symbol and room for any match, so that
+// nothing has to be checked in between, and keeps its state in registers. The rest is symbol's.
+func (f *inflater) fast(out []byte, at int) (_ int, done bool, err error) {
+	const mask = 1<<primaryBits - 1
+	in, pos, acc, count := f.in, f.pos, f.acc, f.count
+	lit, dist := &f.lit, &f.dist
+	for at < len(out)-maxMatch-wordSlack && pos < len(in)-16 {
+		acc |= binary.LittleEndian.Uint64(in[pos:]) << (count & 63)
+		pos += int(63-count) >> 3
+		count |= 56
+		e := lit[acc&mask]
+		for e&isLiteral != 0 { // 56 bits are at least 3 literals, whose codes are short, and the code of what follows
+			acc >>= e & lengthMask
+			count -= uint(e & lengthMask)
+			out[at] = byte(e >> valueShift)
+			at++
+			if e = lit[acc&mask]; count < 2*maxCodeBits {
+				break
+			}
+		}
+		if e&isLiteral != 0 {
+			continue
+		}
+		acc |= binary.LittleEndian.Uint64(in[pos:]) << (count & 63)
+		pos += int(63-count) >> 3
+		count |= 56
+		if e&isSpecial != 0 {
+			if e&isSubTable != 0 {
+				e = lit.long(e, acc)
+			}
+			if e&isLiteral != 0 {
+				acc >>= e & lengthMask
+				count -= uint(e & lengthMask)
+				out[at] = byte(e >> valueShift)
+				at++
+				continue
+			}
+			if e&isSpecial != 0 {
+				if done = e&isNothing == 0; !done {
+					err = errDeflate
+				}
+				acc >>= e & lengthMask
+				count -= uint(e & lengthMask)
+				break
+			}
+		}
+		acc >>= e & lengthMask
+		extra := e >> extraShift & lengthMask
+		length := int(e>>valueShift) + int(acc&(1<<extra-1))
+		acc >>= extra
+		d := dist[acc&mask]
+		if d&isSpecial != 0 {
+			if d&isSubTable != 0 {
+				d = dist.long(d, acc)
+			}
+			if d&isSpecial != 0 {
+				err = errDeflate
+				break
+			}
+		}
+		acc >>= d & lengthMask
+		more := d >> extraShift & lengthMask
+		distance := int(d>>valueShift) + int(acc&(1<<more-1))
+		acc >>= more
+		count -= uint(e&lengthMask + extra + d&lengthMask + more)
+		if distance > at {
+			err = errDeflate
+			break
+		}
+		if distance < wordSlack || length > 4*wordSlack {
+			copyMatch(out, at, distance, length)
+		} else {
+			for to, end := at, at+length; to < end; to += wordSlack {
+				*(*[wordSlack]byte)(out[to:]) = *(*[wordSlack]byte)(out[to-distance:])
+			}
+		}
+		at += length
+	}
+	f.pos, f.acc, f.count = pos, acc, count
+	return at, done, err
+}
+
+// symbol decodes a literal, the end of the block, or a match.
+func (f *inflater) symbol(out []byte, at int) (int, bool, error) {
+	const mask = 1<<primaryBits - 1
+	f.refill()
+	e := f.lit[f.acc&mask]
+	if e&isSubTable != 0 {
 		e = f.lit.long(e, f.acc)
 	}
-	n := uint(e & 15)
-	if e == 0 || n > f.count {
+	n := uint(e & lengthMask)
+	if e&isNothing != 0 || n > f.count {
 		return at, true, errDeflate
 	}
 	f.acc >>= n
 	f.count -= n
-	symbol := e >> 4
-	if symbol < endOfBlock {
-		out[at] = byte(symbol)
+	if e&isLiteral != 0 {
+		out[at] = byte(e >> valueShift)
 		return at + 1, false, nil
 	}
-	if symbol == endOfBlock {
+	if e&isEnd != 0 {
 		return at, true, nil
 	}
-	if symbol -= endOfBlock + 1; symbol >= lengthSymbols {
-		return at, true, errDeflate
-	}
-	length, extra := lengthOf(symbol)
-	length += uint32(f.acc) & (1<<extra - 1)
-	acc, used := f.acc>>extra, uint(extra)
-	d := f.dist[acc&(1<<primaryBits-1)]
-	if d&subTable != 0 {
+	length, acc, used := f.value(e, f.acc)
+	d := f.dist[acc&mask]
+	if d&isSubTable != 0 {
 		d = f.dist.long(d, acc)
 	}
-	if d == 0 || d>>4 >= 30 {
+	if d&isNothing != 0 {
 		return at, true, errDeflate
 	}
-	distance, more := distanceOf(d >> 4)
-	acc >>= d & 15
-	distance += uint32(acc) & (1<<more - 1)
-	used += uint(d&15) + uint(more)
-	if used > f.count || int(distance) > at {
+	distance, acc, more := f.value(d, acc>>(d&lengthMask))
+	used += more + uint(d&lengthMask)
+	if used > f.count || distance > at {
 		return at, true, errDeflate
 	}
-	f.acc = acc >> more
+	f.acc = acc
 	f.count -= used
-	size := min(int(length), len(out)-at)
-	copyMatch(out, at, int(distance), size)
+	size := min(length, len(out)-at)
+	copyMatch(out, at, distance, size)
 	return at + size, false, nil
+}
+
+// value adds the extra bits of an entry to its value.
+func (f *inflater) value(e uint32, acc uint64) (value int, rest uint64, used uint) {
+	extra := e >> extraShift & lengthMask
+	return int(e>>valueShift) + int(acc&(1<<extra-1)), acc >> extra, uint(extra)
 }

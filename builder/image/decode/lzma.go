@@ -17,6 +17,7 @@ const (
 	probInit     = 1 << 10
 	probBits     = 11
 	probMove     = 5
+	zeroMove     = 1<<probBits - 1<<probMove + 1 // makes one formula of both moves of a probability
 	rangeTop     = 1 << 24
 	symbolBytes  = 24 // no symbol takes more bytes of input: 20 at most, as in liblzma
 	specialProbs = 1<<7 - lastModel
@@ -156,15 +157,11 @@ func (d *lzma) run(out []byte, at, end, origin int) error {
 			}
 			v := uint32(probs[symbol])
 			bound := rng >> probBits * v
-			if code < bound {
-				probs[symbol] = uint16(v + (1<<probBits-v)>>probMove)
-				rng = bound
-				symbol <<= 1
-			} else {
-				probs[symbol] = uint16(v - v>>probMove)
-				rng, code = rng-bound, code-bound
-				symbol = symbol<<1 | 1
-			}
+			zero := uint32((int64(code) - int64(bound)) >> 63)
+			probs[symbol] = uint16(v - uint32(int32(v-zero&zeroMove)>>probMove))
+			rng = bound + (rng-2*bound)&^zero
+			code -= bound &^ zero
+			symbol = symbol<<1 + 1 + zero
 		}
 		out[at] = byte(symbol)
 		at++
@@ -183,8 +180,10 @@ func copyMatch(out []byte, at, dist, n int) {
 		copy(out[at:at+n], out[at-dist:])
 		return
 	}
-	if dist == 1 && n < 32 {
-		b := out[at-1]
+	if b := out[at-1]; dist == 1 && b == 0 {
+		clear(out[at : at+n])
+		return
+	} else if dist == 1 && n < 32 {
 		for i := range out[at : at+n] {
 			out[at+i] = b
 		}
@@ -229,15 +228,11 @@ func (d *lzma) tree(probs []uint16) uint32 {
 		p := &probs[symbol]
 		v := uint32(*p)
 		bound := rng >> probBits * v
-		if code < bound {
-			*p = uint16(v + (1<<probBits-v)>>probMove)
-			rng = bound
-			symbol <<= 1
-		} else {
-			*p = uint16(v - v>>probMove)
-			rng, code = rng-bound, code-bound
-			symbol = symbol<<1 | 1
-		}
+		zero := uint32((int64(code) - int64(bound)) >> 63)
+		*p = uint16(v - uint32(int32(v-zero&zeroMove)>>probMove))
+		rng = bound + (rng-2*bound)&^zero
+		code -= bound &^ zero
+		symbol = symbol<<1 + uint(1+zero)
 	}
 	d.rng, d.code, d.pos = rng, code, pos
 	return uint32(symbol - uint(len(probs)))
@@ -256,16 +251,12 @@ func (d *lzma) reverse(probs []uint16, first, n uint32) (value uint32) {
 		p := &probs[first+symbol-1]
 		v := uint32(*p)
 		bound := rng >> probBits * v
-		if code < bound {
-			*p = uint16(v + (1<<probBits-v)>>probMove)
-			rng = bound
-			symbol <<= 1
-		} else {
-			*p = uint16(v - v>>probMove)
-			rng, code = rng-bound, code-bound
-			symbol = symbol<<1 | 1
-			value |= 1 << (i & 31)
-		}
+		zero := uint32((int64(code) - int64(bound)) >> 63)
+		*p = uint16(v - uint32(int32(v-zero&zeroMove)>>probMove))
+		rng = bound + (rng-2*bound)&^zero
+		code -= bound &^ zero
+		symbol = symbol<<1 + 1 + zero
+		value |= (1 + zero) << (i & 31)
 	}
 	d.rng, d.code, d.pos = rng, code, pos
 	return value
@@ -273,18 +264,20 @@ func (d *lzma) reverse(probs []uint16, first, n uint32) (value uint32) {
 
 // direct decodes n bits of equal probability behind value.
 func (d *lzma) direct(value, n uint32) uint32 {
+	rng, code, in, pos := d.rng, d.code, d.in, d.pos
 	for range n {
-		if d.rng < rangeTop {
-			d.rng <<= 8
-			d.code = d.code<<8 | uint32(d.in[d.pos])
-			d.pos++
+		if rng < rangeTop {
+			rng <<= 8
+			code = code<<8 | uint32(in[pos])
+			pos++
 		}
-		d.rng >>= 1
-		d.code -= d.rng
-		mask := -(d.code >> 31)
-		d.code += d.rng & mask
+		rng >>= 1
+		code -= rng
+		mask := -(code >> 31)
+		code += rng & mask
 		value = value<<1 + mask + 1
 	}
+	d.rng, d.code, d.pos = rng, code, pos
 	return value
 }
 

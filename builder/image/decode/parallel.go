@@ -14,6 +14,10 @@ type slot struct {
 	done  chan struct{}
 }
 
+// slotsPerWorker is how many pieces may be ahead of the one that is being written: enough to go on
+// while the disk or a busy machine lets that one wait.
+const slotsPerWorker = 8
+
 // worker decodes piece number i into s.buf.
 type worker func(i int, s *slot) error
 

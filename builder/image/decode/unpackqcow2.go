@@ -33,22 +33,25 @@ func unpackQCOW2(ctx context.Context, out *counter, in input, o Options) error {
 
 func (q *qcow) unpack(ctx context.Context, out *counter, workers int) error {
 	spans := q.spans()
-	return parallel(ctx, len(spans), workers, 2*workers, func() worker {
+	return parallel(ctx, len(spans), workers, slotsPerWorker*workers, func() worker {
 		c := newClusters(q)
 		return func(i int, s *slot) error {
 			s.buf = s.buf[:0]
 			if spans[i].hole {
 				return nil
 			}
-			s.buf = resize(s.buf, int(q.end(spans[i])-int64(spans[i].first)*q.cluster))
-			return c.read(spans[i], s.buf)
+			start := int64(spans[i].first) * q.cluster
+			s.buf = resize(s.buf, int(q.end(spans[i])-start))
+			if err := c.read(spans[i], s.buf); err != nil {
+				return err
+			}
+			return out.w.Place(s.buf, start)
 		}
 	}, func(s *slot) error {
 		if p := spans[s.index]; p.hole {
 			return out.zeros(q.end(p) - int64(p.first)*q.cluster)
 		}
-		_, err := out.Write(s.buf)
-		return err
+		return out.sum(s.buf)
 	})
 }
 

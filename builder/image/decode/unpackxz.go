@@ -36,23 +36,27 @@ func unpackXZ(ctx context.Context, out *counter, in input, o Options) error {
 
 // decodeBlocks decodes in parallel when that fits into memory.
 func decodeBlocks(ctx context.Context, out *counter, in input, blocks []xzBlock, largest int64, plain bool, workers int) error {
-	slots := int(min(int64(2*workers), xzMemory/largest))
+	slots := int(min(int64(slotsPerWorker*workers), xzMemory/largest))
 	switch {
 	case !plain:
 		return otherFilters(ctx, out, in)
 	case slots < 2:
 		return streamBlocks(ctx, out, in, blocks)
 	}
+	starts, next := make([]int64, len(blocks)), int64(0)
+	for i, b := range blocks {
+		starts[i], next = next, next+b.size
+	}
 	return parallel(ctx, len(blocks), workers, slots, func() worker {
 		d := newXZDecoder(in)
 		return func(i int, s *slot) error {
 			s.buf = resize(s.buf, int(blocks[i].size))
-			return blockError(blocks, blocks[i], d.whole(blocks[i], s.buf))
+			if err := d.whole(blocks[i], s.buf); err != nil {
+				return blockError(blocks, blocks[i], err)
+			}
+			return out.w.Place(s.buf, starts[i])
 		}
-	}, func(s *slot) error {
-		_, err := out.Write(s.buf)
-		return err
-	})
+	}, func(s *slot) error { return out.sum(s.buf) })
 }
 
 func resize(b []byte, n int) []byte {

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"hash"
 	"hash/crc32"
-	"hash/crc64"
 	"io"
 )
 
@@ -265,12 +264,12 @@ type sum struct {
 	kind byte
 }
 
-func newSum(kind byte, ecma *crc64.Table) sum {
+func newSum(kind byte, ecma *ecma) sum {
 	switch kind {
 	case checkCRC32:
 		return sum{crc32.NewIEEE(), kind}
 	case checkCRC64:
-		return sum{crc64.New(ecma), kind}
+		return sum{ecma.new(), kind}
 	case checkSHA256:
 		return sum{sha256.New(), kind}
 	}
@@ -303,13 +302,13 @@ func (s sum) verify(stored []byte) error {
 // xzDecoder decodes blocks, one after the other; each worker has its own.
 type xzDecoder struct {
 	r     io.ReaderAt
-	ecma  *crc64.Table
+	ecma  *ecma
 	block block
 	in    *bufio.Reader
 }
 
 func newXZDecoder(r io.ReaderAt) *xzDecoder {
-	return &xzDecoder{r: r, ecma: crc64.MakeTable(crc64.ECMA), in: bufio.NewReaderSize(nil, 128<<10)}
+	return &xzDecoder{r: r, ecma: newECMA(), in: bufio.NewReaderSize(nil, 128<<10)}
 }
 
 // whole decodes b into buf, which has its size.
