@@ -20,6 +20,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/edgebake/edgebake/builder/cas"
 	"github.com/edgebake/edgebake/builder/disk"
 	"github.com/edgebake/edgebake/builder/lock"
@@ -55,6 +57,8 @@ type Manifest struct {
 	Components []Component `json:"components,omitempty"`
 	// Artifacts are the files beside the manifest.
 	Artifacts []Artifact `json:"artifacts"`
+	// FirstUse names the inputs whose hash nobody published (lock.Lock.FirstUse).
+	FirstUse []string `json:"firstUse,omitempty"`
 	// Files are all files of the image, by path.
 	Files []File `json:"files"`
 }
@@ -129,8 +133,12 @@ type Set struct {
 	Plan   disk.Plan
 	// Reader opens the contents of the Plan's trees.
 	Reader *tree.Reader
-	// Known are artifacts whose digests the caller has, by name; they are not read again.
-	Known []Artifact
+	// Following are artifacts that are hashed while they are written, or still were when Write was called.
+	Following []*Following
+	// Store keeps digests of files for the next set with the same Kin: the digest of what most of
+	// their contents come from. Without a store every file is hashed.
+	Store *cas.Store
+	Kin   cas.Digest
 	// Report is told of the hashing; nil is silence.
 	Report progress.Reporter
 }
@@ -138,11 +146,11 @@ type Set struct {
 // Write hashes the image's files and the artifacts, and writes manifest.json and SHA256SUMS.
 func Write(ctx context.Context, s Set) (Manifest, error) {
 	m := describe(s)
-	var err error
-	if m.Files, err = hashTrees(ctx, s); err != nil {
-		return m, err
-	}
-	if m.Artifacts, err = hashArtifacts(ctx, s); err != nil {
+	// An artifact can be hashed on one core only; the files, meanwhile, on the others.
+	g, both := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { m.Files, err = hashTrees(both, s); return err })
+	g.Go(func() (err error) { m.Artifacts, err = hashArtifacts(both, s); return err })
+	if err := g.Wait(); err != nil {
 		return m, err
 	}
 	b, err := json.MarshalIndent(m, "", " ")
@@ -176,7 +184,7 @@ func ReadManifest(dir string) (Manifest, error) {
 func describe(s Set) Manifest {
 	m := Manifest{
 		Version: ManifestVersion, Profile: s.Lock.Profile, ProfileDigest: s.Lock.ProfileDigest,
-		Arch: s.Lock.Arch, Epoch: s.Lock.Epoch, LockDigest: s.LockDigest, Checks: s.Checks, Base: s.Lock.Base,
+		Arch: s.Lock.Arch, Epoch: s.Lock.Epoch, LockDigest: s.LockDigest, Checks: s.Checks, Base: s.Lock.Base, FirstUse: s.Lock.FirstUse(),
 		Disk: Disk{Table: s.Plan.Table, Size: s.Plan.Size, ID: fmt.Sprintf("%08x", s.Plan.DiskID)},
 	}
 	if s.Plan.Table == disk.GPT {

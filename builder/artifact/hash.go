@@ -39,12 +39,8 @@ func hashFile(ctx context.Context, name string, report progress.Reporter) (Artif
 	if a.Size, err = f.Seek(0, io.SeekEnd); err != nil {
 		return a, fmt.Errorf("hashing %s: %w", name, err)
 	}
-	ranges, err := sparse.Ranges(f, a.Size)
-	if err != nil {
-		return a, err
-	}
-	h := hasher{ctx: ctx, f: f, hash: sha256.New(), task: report.Task("hash "+a.Name, a.Size, progress.Bytes)}
-	err = h.run(ranges, a.Size)
+	h := newHasher(f, report.Task("hash "+a.Name, a.Size, progress.Bytes))
+	err = h.run(ctx, a.Size)
 	h.task.Done(err)
 	if err != nil {
 		return a, fmt.Errorf("hashing %s: %w", name, err)
@@ -55,22 +51,31 @@ func hashFile(ctx context.Context, name string, report progress.Reporter) (Artif
 
 // hasher feeds a file to a hash, in order.
 type hasher struct {
-	ctx  context.Context
-	f    *os.File
-	hash hash.Hash
-	task progress.Task
-	at   int64
+	f     *os.File
+	hash  hash.Hash
+	task  progress.Task
+	at    int64
+	zeros []byte
+	data  []byte
 }
 
-func (h *hasher) run(ranges []sparse.Range, size int64) error {
-	zeros, data := make([]byte, bufferSize), make([]byte, bufferSize)
-	for _, r := range append(slices.Clone(ranges), sparse.Range{Offset: size}) {
-		if err := h.feed(r.Offset, func(n int64) ([]byte, error) { return zeros[:n], nil }); err != nil {
+func newHasher(f *os.File, task progress.Task) *hasher {
+	return &hasher{f: f, hash: sha256.New(), task: task, zeros: make([]byte, bufferSize), data: make([]byte, bufferSize)}
+}
+
+// run hashes up to end.
+func (h *hasher) run(ctx context.Context, end int64) error {
+	for h.at < end {
+		r, err := sparse.Next(h.f, h.at, end)
+		if err != nil {
 			return err
 		}
-		err := h.feed(r.Offset+r.Length, func(n int64) ([]byte, error) {
-			_, err := h.f.ReadAt(data[:n], h.at)
-			return data[:n], err
+		if err := h.feed(ctx, r.Offset, func(n int64) ([]byte, error) { return h.zeros[:n], nil }); err != nil {
+			return err
+		}
+		err = h.feed(ctx, r.Offset+r.Length, func(n int64) ([]byte, error) {
+			_, err := h.f.ReadAt(h.data[:n], h.at)
+			return h.data[:n], err
 		})
 		if err != nil {
 			return err
@@ -80,9 +85,9 @@ func (h *hasher) run(ranges []sparse.Range, size int64) error {
 }
 
 // feed hashes up to end what next gives.
-func (h *hasher) feed(end int64, next func(n int64) ([]byte, error)) error {
+func (h *hasher) feed(ctx context.Context, end int64, next func(n int64) ([]byte, error)) error {
 	for h.at < end {
-		if err := h.ctx.Err(); err != nil {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
 		b, err := next(min(bufferSize, end-h.at))
@@ -103,17 +108,18 @@ func reporter(s Set) progress.Reporter {
 	return s.Report
 }
 
-// hashArtifacts hashes what the caller does not know yet, several files at once.
+// hashArtifacts hashes the artifacts, several at once.
 func hashArtifacts(ctx context.Context, s Set) ([]Artifact, error) {
 	out := make([]Artifact, len(s.Artifacts))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.NumCPU())
 	for i, name := range s.Artifacts {
-		if k := slices.IndexFunc(s.Known, func(a Artifact) bool { return a.Name == name }); k >= 0 {
-			out[i] = s.Known[k]
-			continue
-		}
 		g.Go(func() error {
+			if k := slices.IndexFunc(s.Following, func(f *Following) bool { return f.sum.Name == name }); k >= 0 {
+				a, err := s.Following[k].Wait()
+				out[i] = a
+				return err
+			}
 			a, err := hashFile(ctx, filepath.Join(s.Dir, name), reporter(s))
 			a.Name = name
 			out[i] = a
@@ -130,8 +136,9 @@ func hashArtifacts(ctx context.Context, s Set) ([]Artifact, error) {
 // hashTrees hashes every file of the plan's trees where it appears in the running system.
 func hashTrees(ctx context.Context, s Set) ([]File, error) {
 	var all []File
+	known := loadDigests(s)
 	for _, p := range s.Plan.Partitions {
-		files, err := HashTree(ctx, s.Reader, p.Tree)
+		files, err := hashTree(ctx, s.Reader, p.Tree, known)
 		if err != nil {
 			return nil, err
 		}
@@ -141,12 +148,16 @@ func hashTrees(ctx context.Context, s Set) ([]File, error) {
 		}
 	}
 	slices.SortFunc(all, func(a, b File) int { return tree.ComparePaths(a.Path[1:], b.Path[1:]) })
-	return all, nil
+	return all, known.save()
 }
 
 // HashTree returns the digests of all files of t, in order, hard links included. It hashes
 // several files at once.
 func HashTree(ctx context.Context, src *tree.Reader, t tree.Tree) ([]File, error) {
+	return hashTree(ctx, src, t, loadDigests(Set{}))
+}
+
+func hashTree(ctx context.Context, src *tree.Reader, t tree.Tree, known *digests) ([]File, error) {
 	var files []tree.Entry
 	for _, e := range t.Entries() {
 		if e.Type == tree.Hardlink {
@@ -166,7 +177,7 @@ func HashTree(ctx context.Context, src *tree.Reader, t tree.Tree) ([]File, error
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			sum, err := hashContent(src, e.Content)
+			sum, err := known.of(src, e.Content)
 			if err != nil {
 				return fmt.Errorf("hashing %s: %w", e.Path, err)
 			}

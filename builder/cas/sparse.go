@@ -3,6 +3,7 @@ package cas
 import (
 	"bytes"
 	"fmt"
+	"syscall"
 )
 
 // holeSize is the unit of holes: what file systems allocate, and a multiple of it.
@@ -15,33 +16,64 @@ type SparseWriter struct {
 	zero []byte
 }
 
-// CreateSparse begins a blob with holes. The caller ends it with Commit or Abort.
+// CreateSparse begins a blob with holes. The caller ends it with Commit or Abort. Such a blob is an
+// image that was decoded: gigabytes that can be made again. Commit does not wait until they are on
+// the disk, which takes longer than decoding; what a power cut leaves is found by Intact.
 func (s *Store) CreateSparse() (*SparseWriter, error) {
 	w, err := s.Create()
 	if err != nil {
 		return nil, err
 	}
+	w.lazy = true
 	return &SparseWriter{w: w, zero: make([]byte, 64<<10)}, nil
 }
 
 // Write adds bytes; runs of data are written at once, blocks of zeros are not.
 func (s *SparseWriter) Write(p []byte) (int, error) {
-	at := s.w.size
-	if _, err := s.w.hash.Write(p); err != nil {
-		return 0, fmt.Errorf("storing content: %w", err)
+	if err := s.Place(p, s.w.size); err != nil {
+		return 0, err
 	}
-	s.w.size += int64(len(p))
-	for rest := p; len(rest) > 0; {
-		data, hole := s.split(rest, at)
+	return len(p), s.Sum(p)
+}
+
+// Place writes bytes that Sum will add when it is their turn. Several goroutines may place at once:
+// only the digest has to be made in order.
+func (s *SparseWriter) Place(p []byte, at int64) error {
+	for len(p) > 0 {
+		data, hole := s.split(p, at)
 		if len(data) > 0 {
-			if _, err := s.w.f.WriteAt(data, at); err != nil {
-				return 0, fmt.Errorf("storing content: %w", err)
+			if err := s.writeRun(data, at); err != nil {
+				return fmt.Errorf("storing content: %w", err)
 			}
 		}
 		at += int64(len(data) + hole)
-		rest = rest[len(data)+hole:]
+		p = p[len(data)+hole:]
 	}
-	return len(p), nil
+	return nil
+}
+
+// Sum adds bytes that were placed at the end of what was added so far.
+func (s *SparseWriter) Sum(p []byte) error {
+	if _, err := s.w.hash.Write(p); err != nil {
+		return fmt.Errorf("storing content: %w", err)
+	}
+	s.w.size += int64(len(p))
+	return nil
+}
+
+// longRun is from where on a run of data gets its room on the disk at once: otherwise the file system
+// looks for it page by page, which takes longer than decoding does.
+const longRun = 128 << 10
+
+// keepSize is FALLOC_FL_KEEP_SIZE of fallocate(2).
+const keepSize = 1
+
+func (s *SparseWriter) writeRun(data []byte, at int64) error {
+	if len(data) >= longRun {
+		_ = syscall.Fallocate(int(s.w.f.Fd()), keepSize, at, int64(len(data))) // only a help: not every file system can
+	}
+	_, err := s.w.f.WriteAt(data, at)
+	return err
 }
 
 // split returns the data at the beginning of p, which lies at an offset of the blob, and the

@@ -47,7 +47,7 @@ func (s *Store) Intact(d Digest) bool {
 // check hashes a blob: nil, a *NotFoundError, or a *DamagedError for one that it removed.
 func (s *Store) check(d Digest) error {
 	damage := &DamagedError{Path: s.Path(d), Want: d}
-	damage.Got, damage.Cause = hashBlob(damage.Path)
+	damage.Got, damage.Cause = s.hashBlob(d)
 	if errors.Is(damage.Cause, fs.ErrNotExist) {
 		return &NotFoundError{Digest: d}
 	}
@@ -67,15 +67,35 @@ func (s *Store) drop(damage *DamagedError) error {
 	return damage
 }
 
-func hashBlob(path string) (Digest, error) {
-	f, err := os.Open(path)
+// hashBlob is the digest that a blob has now.
+func (s *Store) hashBlob(d Digest) (Digest, error) {
+	f, err := os.Open(s.Path(d))
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	if info.Size() >= largeBlob {
+		return s.hashLarge(f, info.Size(), d)
+	}
 	h := sha256.New()
 	if _, err := io.CopyBuffer(h, struct{ io.Reader }{f}, make([]byte, 1<<20)); err != nil {
 		return "", err
 	}
 	return FromSum(h.Sum(nil)), nil
+}
+
+// hashLarge hashes a large blob as a whole once, and from then on in pieces.
+func (s *Store) hashLarge(f *os.File, size int64, d Digest) (Digest, error) {
+	if s.checkPieces(f, size, d) {
+		return d, nil
+	}
+	got, sums, err := hashPieces(f, size)
+	if err == nil && got == d {
+		_ = s.SaveResult(piecesKey(d), sums) // only a help: without it the next check takes longer
+	}
+	return got, err
 }

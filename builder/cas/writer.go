@@ -15,6 +15,8 @@ type Writer struct {
 	f     *os.File
 	hash  hash.Hash
 	size  int64
+	// lazy leaves it to the system when the bytes reach the disk.
+	lazy bool
 }
 
 // Create begins a blob. The caller ends it with Commit or Abort; Abort after Commit does nothing.
@@ -73,8 +75,10 @@ func (w *Writer) publish(path string) error {
 	if err := w.f.Chmod(0o444); err != nil {
 		return fmt.Errorf("storing %s: %w", path, err)
 	}
-	if err := w.f.Sync(); err != nil {
-		return fmt.Errorf("storing %s: %w", path, err)
+	if !w.lazy {
+		if err := w.f.Sync(); err != nil {
+			return fmt.Errorf("storing %s: %w", path, err)
+		}
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("storing %s: %w", path, err)

@@ -17,6 +17,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -59,6 +60,9 @@ type Plan struct {
 	DiskID     uint32
 	DiskGUID   [16]byte
 	Partitions []Partition
+	// Settled, when it is not nil, is told while the file is written that its first n bytes will not
+	// change any more; in the end n is Size. The file's name is not the final one yet.
+	Settled func(f *os.File, n int64) error
 
 	kept *kept // of Rebase: what comes from the base image
 }
@@ -88,6 +92,8 @@ type Partition struct {
 	// Grow says that the first boot enlarges the partition.
 	Grow bool
 	Time tree.Time
+	// NoDelayedAllocation makes nodelalloc a default mount option of an ext4 that is written.
+	NoDelayedAllocation bool
 
 	kept bool          // it is copied from the base image
 	ext4 *ext4.Options // of Rebase: as the file system before, nil for the usual ones

@@ -99,6 +99,20 @@ func (r *rebase) growGPT(old Partition, end, size int64) error {
 	le := binary.LittleEndian
 	entries := bytes.Clone(g.Entries)
 	le.PutUint64(entries[(old.Number-1)*g.EntrySize+40:], uint64(end/sector-1))
+	r.putGPT(g, entries, size)
+	return r.growProtection(old, end, size)
+}
+
+// repairGPT writes both headers anew when the first one is damaged: Linux does not look for the other.
+func (r *rebase) repairGPT(size int64) {
+	if g, ok := r.base.GPT(); ok && !g.Primary && len(r.kept.patches) == 0 {
+		r.putGPT(g, g.Entries, size)
+	}
+}
+
+// putGPT writes entries and both headers for a disk of size bytes.
+func (r *rebase) putGPT(g image.GPT, entries []byte, size int64) {
+	le := binary.LittleEndian
 	last, table := size/sector-1, entrySectors(g)
 	primaryAt := int64(2)
 	if g.Primary {
@@ -115,7 +129,6 @@ func (r *rebase) growGPT(old Partition, end, size int64) error {
 		le.PutUint32(h[16:], crc32.ChecksumIEEE(h[:le.Uint32(h[12:])]))
 		r.kept.patches = append(r.kept.patches, patch{at.own * sector, h}, patch{at.entries * sector, entries})
 	}
-	return r.growProtection(old, end, size)
 }
 
 // growProtection lets the MBR before a GPT cover the new disk. In a hybrid one the entry of the

@@ -88,6 +88,7 @@ func (r *rebase) plan(ctx context.Context, size int64) (Plan, error) {
 			return p, err
 		}
 	}
+	r.repairGPT(p.Size)
 	if err := p.checkKept(); err != nil {
 		return p, err
 	}

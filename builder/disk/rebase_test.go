@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -276,7 +277,7 @@ func checkGrownGPT(t *testing.T, base, out string, size int64) {
 	run(t, "e2fsck", "-fn", section(t, out, now.Start, now.Size))
 }
 
-// TestRebaseOverADamagedTable uses the backup, and repairs the table when it has to write it.
+// TestRebaseOverADamagedTable uses the backup, and repairs the table: Linux does not look for a backup.
 func TestRebaseOverADamagedTable(t *testing.T) {
 	base := cloudBase(t)
 	f, err := os.OpenFile(base, os.O_RDWR, 0)
@@ -291,8 +292,13 @@ func TestRebaseOverADamagedTable(t *testing.T) {
 		t.Errorf("warnings: %q", w)
 	}
 	out, _ := rebaseImage(t, base, rootWithFile(1)(t), 0)
-	if !bytes.Equal(readFile(t, base)[:34*sector], readFile(t, out)[:34*sector]) {
-		t.Error("the table changed without need")
+	if w := openImage(t, out).Warnings(); len(w) > 0 {
+		t.Errorf("the table was not repaired: %q", w)
+	}
+	for _, p := range openImage(t, base).Partitions() {
+		if n := strconv.Itoa(p.Number); entry(t, base, n) != entry(t, out, n) {
+			t.Errorf("partition %s was\n%s\nand is\n%s", n, entry(t, base, n), entry(t, out, n))
+		}
 	}
 	grown, _ := rebaseImage(t, base, rootWithFile(1)(t), 120<<20)
 	checkGrownGPT(t, out, grown, 120<<20)

@@ -56,6 +56,9 @@ type Options struct {
 	MaxResize       int64     // bytes up to which descriptors are reserved; 0: 1024 times Size
 	InodesPerGroup  int       // 0: from BytesPerInode; otherwise rounded up to whole blocks
 	Super           *Super    // nil: mke2fs's settings
+	// NoDelayedAllocation adds nodelalloc to the default mount options: data gets to disk with the
+	// transaction that makes it visible, so a power cut leaves no empty files behind.
+	NoDelayedAllocation bool
 }
 
 // Super holds the settings of a superblock that a file system keeps when it is written anew: those
@@ -67,6 +70,9 @@ type Super struct {
 	CheckInterval uint32 // s_checkinterval
 	MountText     string // s_mount_opts, at most 63 bytes
 }
+
+// mountNoDelalloc is EXT4_DEFM_NODELALLOC.
+const mountNoDelalloc = 0x0800
 
 func defaultSuper() *Super {
 	return &Super{MountOptions: 0xC, Errors: 1, MaxMounts: 0xFFFF} // user_xattr and acl; continue; no limit

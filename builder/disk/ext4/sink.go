@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"math/bits"
 	"slices"
 )
@@ -57,6 +58,18 @@ func (s *sink) flush() error {
 	_, err := s.w.WriteAt(s.buf, s.at*blockSize)
 	s.buf = s.buf[:0]
 	return err
+}
+
+// settle tells the writer behind that no block before at will be written any more.
+func (s *sink) settle(at int64) error {
+	to, ok := s.w.(interface{ Settled(before int64) error })
+	if !ok || at == math.MaxInt64 {
+		return nil
+	}
+	if len(s.buf) > 0 {
+		at = min(at, s.at)
+	}
+	return to.Settled(at * blockSize)
 }
 
 // copy writes n bytes of r from block at on; the last block is filled with zeros.

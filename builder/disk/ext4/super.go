@@ -31,6 +31,7 @@ func (w *writer) superblock(group int) []byte {
 	le.PutUint16(b[0x5A:], uint16(group))
 	w.putFeatures(b)
 	o.Super.put(b)
+	o.putMountOptions(b)
 	copy(b[0x68:], o.UUID[:])
 	copy(b[0x78:], o.Label)
 	le.PutUint16(b[0xCE:], uint16(g.reservedDescs))
@@ -59,6 +60,14 @@ func (s *Super) put(b []byte) {
 	le.PutUint32(b[0x44:], s.CheckInterval)
 	le.PutUint32(b[0x100:], s.MountOptions)
 	copy(b[0x200:0x23F], s.MountText)
+}
+
+// putMountOptions adds those that are asked for to those of the settings.
+func (o Options) putMountOptions(b []byte) {
+	if o.NoDelayedAllocation {
+		le := binary.LittleEndian
+		le.PutUint32(b[0x100:], le.Uint32(b[0x100:])|mountNoDelalloc)
+	}
 }
 
 func (w *writer) putFeatures(b []byte) {

@@ -6,13 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"github.com/edgebake/edgebake/builder/tree"
 )
 
 // Write lays t out as a file system of o.Size bytes in w, which is sparse and zeroed: zeros are
 // never written. src opens the contents. A tree that does not fit is a *TooSmallError; nothing is
-// written then.
+// written then. When w has a method Settled(before int64) error it is told, every now and then, that
+// nothing before this byte will be written any more.
 func Write(ctx context.Context, w io.WriterAt, t tree.Tree, src *tree.Reader, o Options) error {
 	p, err := prepare(t, o)
 	if err != nil {
@@ -59,20 +61,58 @@ func (w *writer) write(ctx context.Context) error {
 			return fmt.Errorf("writing ext4: %w", err)
 		}
 	}
-	for _, dirs := range []bool{true, false} {
-		for _, n := range w.nodes {
-			if (n.dir != nil) != dirs {
-				continue
-			}
-			if err := w.writeNode(ctx, n); err != nil {
-				return fmt.Errorf("writing ext4: %s: %w", n.entry.Path, err)
-			}
+	nodes := w.inOrder()
+	settled := settledBefore(nodes)
+	for i, n := range nodes {
+		if err := w.writeNode(ctx, n); err != nil {
+			return fmt.Errorf("writing ext4: %s: %w", n.entry.Path, err)
+		}
+		if err := w.out.settle(settled[i+1]); err != nil {
+			return fmt.Errorf("writing ext4: %w", err)
 		}
 	}
 	if err := w.out.flush(); err != nil {
 		return fmt.Errorf("writing ext4: %w", err)
 	}
 	return nil
+}
+
+// inOrder returns the nodes as their data is written: directories first.
+func (w *writer) inOrder() []*node {
+	out := make([]*node, 0, len(w.nodes))
+	for _, dirs := range []bool{true, false} {
+		for _, n := range w.nodes {
+			if (n.dir != nil) == dirs {
+				out = append(out, n)
+			}
+		}
+	}
+	return out
+}
+
+// settledBefore returns for each position the first block that the nodes from there on write.
+func settledBefore(nodes []*node) []int64 {
+	first := make([]int64, len(nodes)+1)
+	first[len(nodes)] = math.MaxInt64
+	for i := len(nodes) - 1; i >= 0; i-- {
+		first[i] = min(first[i+1], nodes[i].firstBlock())
+	}
+	return first
+}
+
+// firstBlock is the lowest block of a node's data, index and attributes.
+func (n *node) firstBlock() int64 {
+	first := int64(math.MaxInt64)
+	for _, r := range n.runs {
+		first = min(first, r.physical)
+	}
+	for _, x := range n.index {
+		first = min(first, x.physical)
+	}
+	if n.attrs != nil {
+		first = min(first, n.attrsAt)
+	}
+	return first
 }
 
 func (w *writer) writeSupers() error {

@@ -243,6 +243,19 @@ func TestResize2fs(t *testing.T) {
 	}
 }
 
+// nodelalloc comes on top of the settings, mke2fs's or those of the file system before.
+func TestNoDelayedAllocation(t *testing.T) {
+	for want, super := range map[string]*Super{"user_xattr acl nodelalloc": nil, "debug nodelalloc": {MountOptions: 1, MaxMounts: 0xFFFF}} {
+		o := testOptions(64 * mib)
+		o.NoDelayedAllocation, o.Super = true, super
+		image := writeImage(t, mustTree(t, everything()), tree.NewReader(nil), o)
+		fsck(t, image)
+		if got := dumpField(runTool(t, "dumpe2fs", "-h", image), "Default mount options"); got != want {
+			t.Errorf("default mount options are %q instead of %q", got, want)
+		}
+	}
+}
+
 func TestDumpe2fsAgrees(t *testing.T) {
 	image := writeImage(t, mustTree(t, everything()), tree.NewReader(nil), testOptions(2048*mib))
 	got := runTool(t, "dumpe2fs", "-h", image)

@@ -1,6 +1,7 @@
 package fat
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf16"
@@ -18,6 +19,8 @@ type shortName [11]byte
 // checkName refuses what a long name can't hold.
 func checkName(name string) error {
 	switch {
+	case name == "":
+		return errors.New("a name is empty")
 	case !utf8.ValidString(name):
 		return fmt.Errorf("name %q is not UTF-8", name)
 	case strings.ContainsAny(name, `"*/:<>?\|`) || strings.ContainsFunc(name, func(r rune) bool { return r < 0x20 || r == 0x7f }):

@@ -224,9 +224,14 @@ func (l *longName) add(e []byte) {
 	l.next--
 }
 
+// belongs says that the name is complete and was made for the short entry e.
+func (l *longName) belongs(e []byte) bool {
+	return l.valid && l.next == 0 && shortName(e[:11]).checksum() == l.sum
+}
+
 // name returns the long name when it belongs to the short entry e, otherwise e's own.
 func (l *longName) name(e []byte) string {
-	if !l.valid || l.next != 0 || shortName(e[:11]).checksum() != l.sum {
+	if !l.belongs(e) {
 		return decodeShort(e)
 	}
 	units := l.units

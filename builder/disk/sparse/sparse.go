@@ -25,26 +25,35 @@ const (
 func Ranges(f *os.File, size int64) ([]Range, error) {
 	var out []Range
 	for at := int64(0); at < size; {
-		start, err := f.Seek(at, seekData)
-		switch {
-		case errors.Is(err, syscall.ENXIO): // only a hole is left
-			return out, nil
-		case errors.Is(err, syscall.EINVAL):
-			return []Range{{0, size}}, nil
-		case err != nil:
-			return nil, fmt.Errorf("finding data of %s: %w", f.Name(), err)
-		}
-		end, err := f.Seek(start, seekHole)
+		r, err := Next(f, at, size)
 		if err != nil {
-			return nil, fmt.Errorf("finding holes of %s: %w", f.Name(), err)
+			return nil, err
 		}
-		if start >= size {
-			return out, nil
+		if r.Length > 0 {
+			out = append(out, r)
 		}
-		out = append(out, Range{start, min(end, size) - start})
-		at = end
+		at = r.Offset + r.Length
 	}
 	return out, nil
+}
+
+// Next returns the first data of f from byte at on, up to the first size bytes. Where only a hole is left
+// it is empty and at size. On a file system that knows no holes it is all. The file's own offset moves.
+func Next(f *os.File, at, size int64) (Range, error) {
+	start, err := f.Seek(at, seekData)
+	switch {
+	case errors.Is(err, syscall.ENXIO) || err == nil && start >= size: // only a hole is left
+		return Range{size, 0}, nil
+	case errors.Is(err, syscall.EINVAL):
+		return Range{at, size - at}, nil
+	case err != nil:
+		return Range{}, fmt.Errorf("finding data of %s: %w", f.Name(), err)
+	}
+	end, err := f.Seek(start, seekHole)
+	if err != nil {
+		return Range{}, fmt.Errorf("finding holes of %s: %w", f.Name(), err)
+	}
+	return Range{start, min(end, size) - start}, nil
 }
 
 // Union returns the ranges that are in a or b; both are in order, as Ranges gives them.
