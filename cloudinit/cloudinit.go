@@ -1,16 +1,18 @@
 // Package cloudinit renders seeds: the per-node data that cloud-init reads at the first boot.
 //
 // A Seed holds UserData (what to do), MetaData (who the node is) and optionally a Network. NoCloud
-// renders it as the files of the NoCloud data source. The types cover the subset of the modules
-// that edgebake uses; rendering is deterministic: the same Seed gives the same bytes.
+// renders it as the files of the NoCloud data source. A Node is what makes one machine itself, and
+// Render makes its seed of a Kind: NoCloud files, ISO images, OpenStack's user-data.
+//
+// The types cover the subset of the modules that edgebake uses, and of their keys those that
+// cloud-init 21.4 to 23.1 (Ubuntu 18.04 and 20.04, Debian 12) take without a warning. Rendering is
+// deterministic: the same Seed gives the same bytes.
 package cloudinit
 
 import (
 	"errors"
 	"fmt"
 	"regexp"
-
-	"github.com/goccy/go-yaml"
 )
 
 // Seed is the data of one node.
@@ -83,40 +85,6 @@ type MetaData struct {
 	LocalHostname string `yaml:"local-hostname,omitempty"`
 }
 
-// Network is a network configuration of version 2 (netplan's format, without its top-level key).
-type Network struct {
-	Ethernets map[string]Ethernet `yaml:"ethernets,omitempty"` // rendered in the order of the names
-}
-
-// Ethernet is one wired interface, by its name or matched.
-type Ethernet struct {
-	Match       *Match      `yaml:"match,omitempty"`
-	DHCP4       bool        `yaml:"dhcp4"`
-	DHCP6       bool        `yaml:"dhcp6,omitempty"`
-	Optional    bool        `yaml:"optional,omitempty"`
-	Addresses   []string    `yaml:"addresses,omitempty"` // with prefix: 192.0.2.10/24
-	Routes      []Route     `yaml:"routes,omitempty"`
-	Nameservers *Nameserver `yaml:"nameservers,omitempty"`
-}
-
-// Match selects an interface by its properties.
-type Match struct {
-	Name       string `yaml:"name,omitempty"` // may have wildcards: en*
-	MACAddress string `yaml:"macaddress,omitempty"`
-}
-
-// Route is a static route; To "0.0.0.0/0" is the default one for every version of cloud-init.
-type Route struct {
-	To  string `yaml:"to"`
-	Via string `yaml:"via"`
-}
-
-// Nameserver lists DNS servers and search domains.
-type Nameserver struct {
-	Addresses []string `yaml:"addresses,omitempty"`
-	Search    []string `yaml:"search,omitempty"`
-}
-
 // NoCloud renders the files of the NoCloud data source: user-data and meta-data, which both have to
 // exist, and network-config when the seed has one.
 func NoCloud(s Seed) (map[string][]byte, error) {
@@ -140,34 +108,26 @@ func NoCloud(s Seed) (map[string][]byte, error) {
 	return files, nil
 }
 
-func render(head string, v any) ([]byte, error) {
-	body, err := yaml.MarshalWithOptions(v, yaml.UseLiteralStyleIfMultiline(true), yaml.IndentSequence(true))
-	if err != nil {
-		return nil, fmt.Errorf("rendering %T: %w", v, err)
-	}
-	if string(body) == "{}\n" {
-		body = nil // an empty document is what the header alone means
-	}
-	return append([]byte(head), body...), nil
-}
+var (
+	labelPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`) // RFC 1123, in lower case
+	modePattern  = regexp.MustCompile(`^[0-7]{3,4}$`)
+)
 
 func (s Seed) check() error {
 	var faults []error
 	if s.Meta.InstanceID == "" {
 		faults = append(faults, errors.New("checking seed: the instance-id is empty; cloud-init would use \"nocloud\" for every node"))
 	}
-	label := regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`) // RFC 1123, in lower case
 	for _, name := range []string{s.User.Hostname, s.Meta.LocalHostname} {
-		if name != "" && !label.MatchString(name) {
+		if name != "" && !labelPattern.MatchString(name) {
 			faults = append(faults, fmt.Errorf("checking seed: host name %q is not up to 63 lower-case letters, digits and inner hyphens", name))
 		}
 	}
-	mode := regexp.MustCompile(`^[0-7]{3,4}$`)
 	for _, f := range s.User.WriteFiles {
 		if f.Path == "" || f.Path[0] != '/' {
 			faults = append(faults, fmt.Errorf("checking seed: the path %q of a file is not absolute", f.Path))
 		}
-		if f.Permissions != "" && !mode.MatchString(f.Permissions) {
+		if f.Permissions != "" && !modePattern.MatchString(f.Permissions) {
 			faults = append(faults, fmt.Errorf("checking seed: %s has permissions %q instead of octal digits like 0644", f.Path, f.Permissions))
 		}
 	}

@@ -45,10 +45,10 @@ ethernets:
   eth0:
     dhcp4: false
     addresses:
-      - 192.0.2.10/24
+      - "192.0.2.10/24"
     routes:
-      - to: 0.0.0.0/0
-        via: 192.0.2.1
+      - to: "0.0.0.0/0"
+        via: "192.0.2.1"
   eth1:
     dhcp4: true
     optional: true
