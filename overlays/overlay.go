@@ -24,6 +24,8 @@ type Overlay struct {
 	Summary string
 	// Files are sorted by path; a directory comes before what it holds.
 	Files []File
+	// Variables are the paths of files in which ${name} stands for a variable of the profile.
+	Variables []string
 }
 
 // File is one file, directory or symbolic link of an overlay.
@@ -48,6 +50,8 @@ type description struct {
 	Rules   []rule `yaml:"rules"`
 	// Links are symbolic links by path: a file tree in a Go program can't hold any.
 	Links map[string]string `yaml:"links"`
+	// Variables are files in which ${name} stands for a variable of the profile, by path.
+	Variables []string `yaml:"variables"`
 }
 
 // rule says mode and owner of the files whose path matches Path (path.Match); later rules win.
@@ -150,6 +154,12 @@ func (about description) apply(o *Overlay) error {
 			return err
 		}
 	}
+	for _, at := range about.Variables {
+		if !slices.ContainsFunc(o.Files, func(f File) bool { return f.Path == at && !f.Dir }) {
+			return fmt.Errorf("variables of %q: the overlay has no file of that path; paths start with /", at)
+		}
+	}
+	o.Variables = about.Variables
 	for at, target := range about.Links {
 		if !path.IsAbs(at) || path.Clean(at) != at || target == "" {
 			return fmt.Errorf("link %q to %q: write an absolute path and what it points to", at, target)

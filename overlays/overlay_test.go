@@ -54,6 +54,7 @@ func TestFaults(t *testing.T) {
 		`owner "nobody" is not USER:GROUP`: "rules: [{path: /etc/a, owner: nobody}]",
 		`unknown field "rulez"`:            "rulez: []",
 		`has a file of that path`:          "links: {/etc/a: b}",
+		`has no file of that path`:         "variables: [/etc/b]",
 		`write an absolute path`:           "links: {etc/b: b}",
 	} {
 		fsys := fstest.MapFS{"o/etc/a": file, "o.yaml": {Data: []byte(description)}}
