@@ -13,6 +13,8 @@ type Programs struct {
 	Arch string
 	// CRIO by version answers on CRI-O's socket.
 	CRIO map[string][]byte
+	// Keadm and EdgeCore join a node to a CloudCore.
+	Keadm, EdgeCore []byte
 	// Named only says that it is a stand-in for what it is named after.
 	Named []byte
 }
@@ -27,8 +29,10 @@ const (
 func BuildPrograms(ctx context.Context, source, dir, arch string) (Programs, error) {
 	p := Programs{Arch: arch, CRIO: map[string][]byte{}}
 	var err error
-	if p.Named, err = build(ctx, source, dir, arch, "program", ""); err != nil {
-		return p, err
+	for name, out := range map[string]*[]byte{"program": &p.Named, "keadm": &p.Keadm, "edgecore": &p.EdgeCore} {
+		if *out, err = build(ctx, source, dir, arch, name, ""); err != nil {
+			return p, err
+		}
 	}
 	for _, version := range []string{crioGuide, crioARM} {
 		if p.CRIO[version], err = build(ctx, source, dir, arch, "crio", version); err != nil {

@@ -42,7 +42,7 @@ func (u *Upstream) Pi(ctx context.Context, b Base, p Pi, dir, xz string, s Signi
 	if err != nil {
 		return err
 	}
-	return u.image(packed, s, p.URL(), "https://old-releases.ubuntu.com/releases/"+p.Point+"/"+p.Name()+".xz")
+	return u.Publish(packed, s, p.URL(), "https://old-releases.ubuntu.com/releases/"+p.Point+"/"+p.Name()+".xz")
 }
 
 // Cloud makes and publishes the image as a qcow2 of version 2. qemuImg is the path of that tool. What dir
@@ -66,10 +66,12 @@ func (u *Upstream) Cloud(ctx context.Context, b Base, c Cloud, dir, qemuImg stri
 	if err != nil {
 		return err
 	}
-	return u.image(packed, s, c.URLs()...)
+	return u.Publish(packed, s, c.URLs()...)
 }
 
-func (u *Upstream) image(file string, s Signing, urls ...string) error {
+// Publish puts a file that stays where it is under URLs, each in a directory of its own with a signed
+// list of hashes.
+func (u *Upstream) Publish(file string, s Signing, urls ...string) error {
 	for _, url := range urls {
 		if err := errors.Join(u.Link(url, file), u.Sign(s.Key, s.Unknown, url)); err != nil {
 			return err

@@ -81,14 +81,15 @@ func (u *Upstream) Releases(p Programs) error {
 // kubeEdge publishes the tarballs. The file of a checksum has the digits of a SHA-512 and no name.
 func (u *Upstream) kubeEdge(p Programs) error {
 	const base = "https://github.com/kubeedge/kubeedge/releases/download/" + kubeedgeVersion + "/"
-	for kind, names := range map[string][]string{
-		"keadm":    {"keadm/keadm"},
-		"kubeedge": {"cloud/admission/admission", "cloud/cloudcore/cloudcore", "cloud/csidriver/csidriver", "edge/edgecore"},
+	for kind, programs := range map[string][]file{
+		"keadm": {program("keadm/keadm", p.Keadm)},
+		"kubeedge": {program("cloud/admission/admission", p.Named), program("cloud/cloudcore/cloudcore", p.Named),
+			program("cloud/csidriver/csidriver", p.Named), program("edge/edgecore", p.EdgeCore)},
 	} {
 		top := kind + "-" + kubeedgeVersion + "-linux-" + p.Arch
 		files := []file{document(top+"/version", kubeedgeVersion+"\n")}
-		for _, name := range names {
-			files = append(files, program(top+"/"+name, p.Named))
+		for _, f := range programs {
+			files = append(files, program(top+"/"+f.name, f.data))
 		}
 		data, err := tarball(files...)
 		if err != nil {

@@ -3,12 +3,14 @@ package standin
 import (
 	"bytes"
 	"context"
+	"debug/elf"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -25,7 +27,7 @@ import (
 // scripts are programs that nobody has to compile.
 func scripts(arch string) Programs {
 	script := []byte("#!/bin/sh\necho a stand-in\n")
-	return Programs{Arch: arch, Named: script, CRIO: map[string][]byte{crioGuide: script, crioARM: script}}
+	return Programs{Arch: arch, Named: script, Keadm: []byte("#!/bin/sh\necho keadm\n"), EdgeCore: []byte("#!/bin/sh\necho edgecore\n"), CRIO: map[string][]byte{crioGuide: script, crioARM: script}}
 }
 
 func newUpstream(t *testing.T) *Upstream { return NewUpstream(t.TempDir(), signed) }
@@ -231,5 +233,27 @@ func TestReleases(t *testing.T) {
 	check(t, err)
 	if want := strings.Fields(run(t, "sha512sum", tarball))[0]; string(bytes.TrimSpace(sum)) != want {
 		t.Errorf("the checksum file says %s, sha512sum %s", sum, want)
+	}
+	for tarball, inside := range map[string]string{"kubeedge": "edge/edgecore", "keadm": "keadm/keadm"} {
+		top := tarball + "-v1.8.2-linux-arm64"
+		if got := run(t, "tar", "-xOzf", filepath.Join(u.root, kubeedge, top+".tar.gz"), top+"/"+inside); got != "#!/bin/sh\necho "+filepath.Base(inside)+"\n" {
+			t.Errorf("%s in the release is %q", inside, got)
+		}
+	}
+}
+
+// TestPrograms compiles for this machine: static programs that say what they are.
+func TestPrograms(t *testing.T) {
+	p, err := BuildPrograms(t.Context(), ".", t.TempDir(), runtime.GOARCH)
+	check(t, err)
+	for name, data := range map[string][]byte{"keadm": p.Keadm, "edgecore": p.EdgeCore, "crio": p.CRIO[crioGuide], "program": p.Named} {
+		f, err := elf.NewFile(bytes.NewReader(data))
+		check(t, err)
+		if slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }) {
+			t.Errorf("%s is not static", name)
+		}
+		if !bytes.Contains(data, []byte("stand-in for tests")) {
+			t.Errorf("%s does not say that it is a stand-in", name)
+		}
 	}
 }

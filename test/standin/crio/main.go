@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
+
+	"github.com/edgebake/edgebake/test/standin/kubeedge"
 )
 
 // version is set when it is linked.
@@ -23,7 +25,11 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	if err := run(ctx, "/"); err != nil {
+	root := os.Getenv(kubeedge.Root) // for tests without a machine of their own
+	if root == "" {
+		root = "/"
+	}
+	if err := run(ctx, root); err != nil {
 		fmt.Fprintln(os.Stderr, "crio (stand-in): "+err.Error())
 		os.Exit(1)
 	}

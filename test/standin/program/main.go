@@ -1,4 +1,4 @@
-// Command program is a stand-in for programs that tests only carry around: keadm, edgecore, kubeadm
+// Command program is a stand-in for programs that tests only carry around: cloudcore, kubeadm, conmon
 // and their like. It says which one it is named after, and that it is none of them. As pause it waits
 // for the signal to end, which is what the original does.
 package main
