@@ -3,10 +3,14 @@ package lint
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/pierrec/lz4/v4"
+	"github.com/ulikunitz/xz/lzma"
 
 	"github.com/edgebake/edgebake/builder/deb"
 	"github.com/edgebake/edgebake/builder/tree"
@@ -16,14 +20,15 @@ import (
 const maxInitrd = 1 << 30
 
 // initrdVersion is the version of the kernel that the modules in an initrd are for: the first that
-// is found. It is empty when there are no modules, or when it is compressed in a way that cannot be
-// read here (lz4, lzma).
+// is found. It is empty when there are no modules. One that is compressed in a way that is not read
+// here (lzo) is an errCompression.
 func (s *system) initrdVersion(e tree.Entry) (string, error) {
 	r, err := s.src.Open(e.Content)
 	if err != nil {
 		return "", err
 	}
 	in := &initrd{r: bufio.NewReaderSize(io.LimitReader(r, maxInitrd), 1<<16)}
+	defer in.close()
 	return in.version()
 }
 
@@ -31,8 +36,16 @@ func (s *system) initrdVersion(e tree.Entry) (string, error) {
 // Documentation/driver-api/early-userspace/buffer-format.rst).
 type initrd struct {
 	r      *bufio.Reader
-	n      int64 // read of the current archive, for its padding
-	layers int   // of compression
+	outer  *bufio.Reader // what comes behind a compressed archive, where its end is known
+	n      int64         // read of the current archive, for its padding
+	layers int           // of compression
+	inner  []io.Closer
+}
+
+func (in *initrd) close() {
+	for _, c := range in.inner {
+		_ = c.Close() // a decoder: nothing can be lost
+	}
 }
 
 // maxLayers of compression: there is a gzip file that decompresses to itself.
@@ -45,10 +58,13 @@ func (in *initrd) version() (string, error) {
 		case len(magic) > 0 && magic[0] == 0:
 			_, _ = in.r.Discard(1) // it was just seen
 			continue
-		case errors.Is(err, io.EOF):
+		case errors.Is(err, io.EOF) && in.outer != nil:
+			in.r, in.outer, in.layers = in.outer, nil, 0
+			continue
+		case len(magic) == 0 && errors.Is(err, io.EOF):
 			return "", nil
 		case err != nil:
-			return "", err
+			return "", fmt.Errorf("reading cpio archive: %d bytes at its end make no sense: %w", len(magic), io.ErrUnexpectedEOF)
 		case string(magic) == "070701" || string(magic) == "070702":
 			version, err := in.archive()
 			if version != "" || err != nil {
@@ -56,27 +72,57 @@ func (in *initrd) version() (string, error) {
 			}
 			continue
 		}
-		extension := compression(magic)
-		if in.layers++; extension == "" || in.layers > maxLayers {
-			return "", nil
+		if in.layers++; in.layers > maxLayers {
+			return "", fmt.Errorf("it is compressed more than %d times", maxLayers)
 		}
-		inner, err := deb.Decompress(extension, in.r)
-		if err != nil {
+		if err := in.unpack(magic); err != nil {
 			return "", err
 		}
-		defer inner.Close()
-		in.r = bufio.NewReaderSize(io.LimitReader(inner, maxInitrd), 1<<16)
 	}
 }
 
-func compression(magic []byte) string {
-	for prefix, extension := range map[string]string{"\x1f\x8b": ".gz", "\xfd7zXZ": ".xz", "\x28\xb5\x2f\xfd": ".zst", "BZh": ".bz2"} {
+// errCompression says that an initrd begins like nothing that is known here.
+var errCompression = errors.New("it is neither cpio nor compressed with gzip, xz, zstd, lz4, lzma or bzip2")
+
+// unpack goes on inside of the compressed archive that begins with magic. Of gzip it is known where that ends.
+func (in *initrd) unpack(magic []byte) error {
+	inner, err := decompressor(magic, in.r)
+	if err != nil {
+		return err
+	}
+	in.outer = nil
+	if c, ok := inner.(io.Closer); ok {
+		in.inner = append(in.inner, c)
+	}
+	if z, ok := inner.(*gzip.Reader); ok {
+		z.Multistream(false)
+		in.outer = in.r
+	}
+	in.r = bufio.NewReaderSize(io.LimitReader(inner, maxInitrd), 1<<16)
+	return nil
+}
+
+// decompressor knows the formats of the kernel's lib/decompress.c but for lzo. Ubuntu takes lz4 in
+// the legacy format since 19.10.
+func decompressor(magic []byte, r *bufio.Reader) (io.Reader, error) {
+	for prefix, extension := range map[string]string{"\xfd7zXZ": ".xz", "\x28\xb5\x2f\xfd": ".zst", "BZh": ".bz2"} {
 		if strings.HasPrefix(string(magic), prefix) {
-			return extension
+			return deb.Decompress(extension, r)
 		}
 	}
-	return ""
+	switch {
+	case strings.HasPrefix(string(magic), "\x1f\x8b"):
+		return gzip.NewReader(r)
+	case strings.HasPrefix(string(magic), "\x04\x22\x4d\x18"), strings.HasPrefix(string(magic), "\x02\x21\x4c\x18"):
+		return lz4.NewReader(r), nil
+	case strings.HasPrefix(string(magic), "\x5d\x00\x00"):
+		return lzma.ReaderConfig{DictCap: maxDictionary}.NewReader(r)
+	}
+	return nil, errCompression
 }
+
+// maxDictionary bounds what the header of an lzma stream may ask for; xz -9 writes 64 MiB.
+const maxDictionary = 128 << 20
 
 const (
 	cpioHeader = 110

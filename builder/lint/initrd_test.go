@@ -3,10 +3,13 @@ package lint
 import (
 	"bufio"
 	"bytes"
+	"errors"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +18,7 @@ import (
 
 func read(b []byte) (string, error) {
 	in := &initrd{r: bufio.NewReader(bytes.NewReader(b))}
+	defer in.close()
 	return in.version()
 }
 
@@ -36,8 +40,8 @@ func TestInitrdVersion(t *testing.T) {
 		}
 		return out
 	}
-	packed := func(tool string, b []byte) []byte {
-		cmd := exec.Command(oracle.Need(t, tool), "-c")
+	packed := func(tool string, b []byte, args ...string) []byte {
+		cmd := exec.Command(oracle.Need(t, tool), append(args, "-c")...)
 		cmd.Stdin = bytes.NewReader(b)
 		out, err := cmd.Output()
 		if err != nil {
@@ -46,6 +50,9 @@ func TestInitrdVersion(t *testing.T) {
 		return out
 	}
 	early := archive("kernel/x86/microcode/GenuineIntel.bin", strings.Repeat("m", 1001))
+	noise := make([]byte, 1<<20)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(noise) // never fails
+	large := archive("usr/share/noise", strings.Repeat(string(noise), 9))
 	modules := archive("usr/lib/modules/6.1.0-9-amd64/kernel/fs/ext4.ko.xz", "x")
 	for name, tc := range map[string]struct {
 		initrd []byte
@@ -59,8 +66,17 @@ func TestInitrdVersion(t *testing.T) {
 		"padding":        {append(append(bytes.Clone(early), make([]byte, 4096)...), modules...), "6.1.0-9-amd64"},
 		"vermagic":       {archive("modules/a.ko", "\x7fELF\x00license=GPL\x00vermagic=5.4.0-1-raspi SMP mod_unload aarch64\x00"), "5.4.0-1-raspi"},
 		"no modules":     {packed("gzip", early), ""},
-		"unknown":        {[]byte("\x02\x21\x4c\x18 lz4"), ""},
 		"empty":          {nil, ""},
+		"lzma":           {packed("xz", modules, "--format=lzma"), "6.1.0-9-amd64"},
+		"large lzma":     {packed("xz", slices.Concat(large, modules), "--format=lzma"), "6.1.0-9-amd64"},
+		"lz4":            {packed("lz4", modules), "6.1.0-9-amd64"},
+		"legacy lz4":     {packed("lz4", modules, "-9", "-l"), "6.1.0-9-amd64"}, // as initramfs-tools calls it
+		"large lz4":      {packed("lz4", slices.Concat(large, modules)), "6.1.0-9-amd64"},
+		"large legacy":   {packed("lz4", slices.Concat(large, modules), "-l"), "6.1.0-9-amd64"}, // more than one block of 8 MiB
+		"early and lz4":  {slices.Concat(early, packed("lz4", modules, "-l")), "6.1.0-9-amd64"},
+		"two microcodes": {slices.Concat(early, make([]byte, 512), early, packed("lz4", modules, "-l")), "6.1.0-9-amd64"},
+		"two compressed": {slices.Concat(packed("gzip", early), packed("lz4", modules, "-l")), "6.1.0-9-amd64"},
+		"three":          {slices.Concat(packed("gzip", early), make([]byte, 8), packed("gzip", early), packed("zstd", modules)), "6.1.0-9-amd64"},
 	} {
 		if got, err := read(tc.initrd); got != tc.want || err != nil {
 			t.Errorf("%s: got %q, %v, want %q", name, got, err, tc.want)
@@ -69,11 +85,23 @@ func TestInitrdVersion(t *testing.T) {
 	if _, err := read(modules[:len(modules)/4]); err == nil {
 		t.Error("an archive that is cut off is taken for whole")
 	}
+	for _, args := range [][]string{{"lz4", "-l"}, {"lz4"}, {"xz", "--format=lzma"}, {"gzip"}} {
+		b := packed(args[0], slices.Concat(early, large[:1<<20]), args[1:]...)
+		if _, err := read(b[:len(b)/2]); err == nil {
+			t.Errorf("an archive of %v that is cut off is taken for whole", args)
+		}
+	}
+	if _, err := read([]byte("\x89LZO\x00\x0d\x0a\x1a\x0a")); !errors.Is(err, errCompression) {
+		t.Errorf("lzo is %v", err)
+	}
 }
 
 func FuzzInitrd(f *testing.F) {
 	f.Add([]byte("070701" + strings.Repeat("0", 104)))
 	f.Add([]byte("\x1f\x8b\x08\x00"))
+	f.Add([]byte("\x02\x21\x4c\x18\x04\x00\x00\x00abcd"))
+	f.Add([]byte("\x04\x22\x4d\x18\x64\x40\xa7"))
+	f.Add([]byte("\x5d\x00\x00\x80\x00\xff\xff\xff\xff\xff\xff\xff\xff"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if version, err := read(b); strings.Contains(version, "/") {
 			t.Errorf("the version is %q, %v", version, err)

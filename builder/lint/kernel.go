@@ -3,6 +3,7 @@ package lint
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"path"
 	"strings"
@@ -173,6 +174,8 @@ func (s *system) checkStart(st start) []Finding {
 	}
 	inside, err := s.initrdVersion(st.initrd)
 	switch {
+	case errors.Is(err, errCompression):
+		found = append(found, caution(st.initrdName, "compress it with gzip, xz, zstd or lz4", "nothing is known about the modules in the initrd: %v", err))
 	case err != nil:
 		found = append(found, fault(st.initrdName, "make the initrd again", "the initrd cannot be read: %v", err))
 	case inside != "" && inside != version:

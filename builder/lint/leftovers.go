@@ -30,7 +30,7 @@ func checkPackages(s *system) []Finding {
 		}
 	}
 	for _, p := range []string{"var/lib/dpkg/lock", "var/lib/dpkg/lock-frontend", "var/lib/dpkg/triggers/Lock", "var/lib/apt/lists/lock", "var/cache/apt/archives/lock", "etc/.pwd.lock"} {
-		if s.exists(p) {
+		if s.exists(p) && !s.booted {
 			found = append(found, caution("/"+p, "remove it", "a lock file was left over"))
 		}
 	}

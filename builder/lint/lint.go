@@ -64,6 +64,9 @@ type Options struct {
 	Rules []string
 	// Role is Any when empty.
 	Role Role
+	// Booted says that the image has run as a node: what every boot leaves there (identity, logs,
+	// locks, keys and certificates in their places) is no finding, as long as only root can read the keys.
+	Booted bool
 	// Arch is the architecture that the image is for, as Debian names it. When empty it is the
 	// one that dpkg's database says.
 	Arch string
@@ -94,6 +97,7 @@ func Rules() []Rule {
 		{"edge-kubelet", "no kubelet and no kube-proxy on an edge", checkEdgeKubelet},
 		{"identity", "no host keys, machine id, random seed or traces of a first boot", checkIdentity},
 		{"secrets", "no private keys and tokens", checkSecrets},
+		{"tokens", "no token for joining KubeEdge in any file of any partition", checkTokens},
 		{"passwords", "no password hashes and no empty passwords", checkPasswords},
 		{"traces", "no shell history, logs and caches", checkTraces},
 		{"packages", "all packages are configured, no locks and helpers are left over", checkPackages},

@@ -3,6 +3,7 @@ package lint_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -52,7 +53,8 @@ func bootFaults() map[string]fault {
 		"initrd of another":     {piEdge, files{fw + "initrd.img": initrd("5.4.0-1041-raspi")}, []string{"error kernel /boot/firmware/initrd.img: for the kernel 5.4.0-1041-raspi, but"}, lint.Options{}, nil},
 		"module of another":     {pcMaster, files{"boot/initrd.img-" + pcKernel: cpio("modules/ext4.ko=x\x00license=GPL\x00vermagic=4.15.0-1 SMP mod_unload\x00")}, []string{"error kernel /boot/initrd.img-" + pcKernel + ": for the kernel 4.15.0-1, but"}, lint.Options{}, nil},
 		"initrd cut off":        {pcMaster, files{"boot/initrd.img-" + pcKernel: initrd(pcKernel)[:300]}, []string{"error kernel /boot/initrd.img-" + pcKernel + ": cannot be read"}, lint.Options{}, nil},
-		"initrd in lz4":         {pcMaster, files{"boot/initrd.img-" + pcKernel: "\x02\x21\x4c\x18xxxxxxxx"}, nil, lint.Options{}, nil},
+		"initrd in lzo":         {pcMaster, files{"boot/initrd.img-" + pcKernel: "\x89LZO\x00\x0d\x0a"}, []string{"warning kernel /boot/initrd.img-" + pcKernel + ": nothing is known"}, lint.Options{}, nil},
+		"initrd is rubbish":     {pcMaster, files{"boot/initrd.img-" + pcKernel: "\x02\x21\x4c\x18xxxxxxxx"}, []string{"error kernel /boot/initrd.img-" + pcKernel + ": cannot be read"}, lint.Options{}, nil},
 		"no initrd":             {pcMaster, files{"boot/initrd.img-" + pcKernel: absent}, []string{"error kernel /boot/grub/grub.cfg: which is not there", "error kernel /boot/grub/grub.cfg: which is not there"}, lint.Options{}, nil},
 		"no initrd on the FAT":  {piEdge, files{fw + "initrd.img": absent}, []string{"error kernel /boot/firmware/config.txt: a raspi3b finds its kernel", "error kernel /boot/firmware/config.txt: a raspi4b finds its kernel"}, lint.Options{}, nil},
 		"no kernel":             {pcMaster, files{"boot/vmlinuz-" + pcKernel: absent}, []string{"error kernel /boot/grub/grub.cfg: which is not there", "error kernel /boot/grub/grub.cfg: which is not there"}, lint.Options{}, nil},
@@ -83,6 +85,7 @@ func bootFaults() map[string]fault {
 		"two of a label":    {pcMaster, files{"etc/fstab": "LABEL=root / ext4 defaults 0 1\n"}, []string{"error mounts partition table: label root"}, lint.Options{Rules: []string{"mounts"}}, func(d *profile.Disk) { d.Partitions[0].Label = "root" }},
 		"no room":           {pcMaster, files{"var/big": strings.Repeat("x", 10<<20)}, []string{"error free-space /: MiB are free: the system cannot", "warning free-space /: inodes are free"}, lint.Options{Rules: []string{"free-space"}}, func(d *profile.Disk) { d.Size = 70 << 20 }},
 		"little room":       {pcMaster, nil, []string{"warning free-space /: MiB are free (less", "warning free-space /: inodes are free"}, lint.Options{Rules: []string{"free-space"}}, func(d *profile.Disk) { d.Size = 140 << 20 }},
+		"no inodes left":    {pcMaster, manyFiles(5800), []string{"error free-space /: inodes are free: the system cannot", "warning free-space /: MiB are free (less"}, lint.Options{Rules: []string{"free-space"}}, func(d *profile.Disk) { d.Size = 140 << 20 }},
 		"no room on FAT":    {piEdge, files{fw + "x": strings.Repeat("x", 39<<20-64<<10)}, []string{"error free-space /boot/firmware: KiB are free on the boot"}, lint.Options{Rules: []string{"free-space"}}, nil},
 		"no upgrade on FAT": {piEdge, files{fw + "x": strings.Repeat("x", 20<<20), fw + "vmlinuz": strings.Repeat("x", 12<<20)}, []string{"warning free-space /boot/firmware: an upgrade of the kernel will fail"}, lint.Options{Rules: []string{"free-space"}}, nil},
 	}
@@ -165,42 +168,71 @@ func serviceFaults() map[string]fault {
 }
 
 func hygieneFaults() map[string]fault {
-	token := strings.Repeat("0a", 32) + ".eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjE2fQ.TmV2ZXIgYSByZWFsIG9uZQ"
+	token := strings.Repeat("0a", 32) + ".eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjE2fQ.TmV2ZXIgYSByZWFsIG9uZSwgbm90IGhlcmU"
+	booted := lint.Options{Booted: true}
 	return map[string]fault{
-		"host key":       {piEdge, files{"etc/ssh/ssh_host_ed25519_key.pub": "ssh-ed25519 AAAA"}, []string{"error identity /etc/ssh/ssh_host_ed25519_key.pub: same"}, lint.Options{}, nil},
-		"machine id":     {piEdge, files{"etc/machine-id": "0123456789abcdef0123456789abcdef\n"}, []string{"error identity /etc/machine-id: one machine"}, lint.Options{}, nil},
-		"uninitialized":  {piEdge, files{"etc/machine-id": "uninitialized\n", "var/lib/dbus/machine-id:->/etc/machine-id": ""}, nil, lint.Options{}, nil},
-		"random seed":    {pcMaster, files{"var/lib/systemd/random-seed": "x"}, []string{"error identity /var/lib/systemd/random-seed: randomness"}, lint.Options{}, nil},
-		"booted":         {pcMaster, files{"var/lib/cloud/instances/i-1/user-data.txt": "x", "var/lib/cloud/instance:->/var/lib/cloud/instances/i-1": ""}, []string{"error identity /var/lib/cloud/instance: has booted", "error identity /var/lib/cloud/instances/i-1: one machine"}, lint.Options{}, nil},
-		"joined":         {piEdge, files{"etc/kubeedge/certs/server.crt": "x"}, []string{"error identity /etc/kubeedge/certs/server.crt: one node"}, lint.Options{}, nil},
-		"leases":         {pcMaster, files{"var/lib/dhcp/dhclient.leases": "lease"}, []string{"warning identity /var/lib/dhcp/dhclient.leases: addresses"}, lint.Options{}, nil},
-		"private key":    {piEdge, files{"root/x/backup.txt": key}, []string{"error secrets /root/x/backup.txt: a private key"}, lint.Options{}, nil},
-		"key on the FAT": {piEdge, files{"boot/firmware/ssh": key}, []string{"error secrets /boot/firmware/ssh: a private key"}, lint.Options{}, nil},
-		"key's form":     {piEdge, files{"etc/README": "put it after -----BEGIN PRIVATE KEY-----\nand before the end\n"}, nil, lint.Options{}, nil},
-		"token":          {piEdge, files{"etc/edge/join.env": "TOKEN=" + token + "\n"}, []string{"error secrets /etc/edge/join.env: joining KubeEdge"}, lint.Options{}, nil},
-		"web token":      {pcMaster, files{"home/u/x": "t: eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjE2fQ.TmV2ZXIgYSByZWFsIG9uZQ\n"}, []string{"error secrets /home/u/x: web token"}, lint.Options{}, nil},
-		"kubeadm token":  {pcMaster, files{"etc/kubernetes/join.sh": "kubeadm join --token abcdef.0123456789abcdef\n"}, []string{"error secrets /etc/kubernetes/join.sh: bootstrap token"}, lint.Options{}, nil},
-		"kubeconfig":     {pcMaster, files{"root/.kube/config": "client-key-data: " + strings.Repeat("QUJD", 20) + "\n"}, []string{"error secrets /root/.kube/config: client's key"}, lint.Options{}, nil},
-		"wireless":       {piEdge, files{"etc/wpa_supplicant/wpa_supplicant.conf": "network={\n  ssid=\"x\"\n  psk=\"correct horse\"\n}\n"}, []string{"error secrets /etc/wpa_supplicant/wpa_supplicant.conf: wireless"}, lint.Options{}, nil},
-		"netplan":        {piEdge, files{"boot/firmware/network-config": "wifis:\n  wlan0:\n    access-points:\n      home:\n        password: \"correct horse\"\n"}, []string{"error secrets /boot/firmware/network-config: wireless"}, lint.Options{}, nil},
-		"example":        {piEdge, files{"boot/firmware/network-config": "#    access-points:\n#      home:\n#        password: \"S3kr1tpassword\"\n"}, nil, lint.Options{}, nil},
-		"credentials":    {pcMaster, files{"root/.netrc": "machine x"}, []string{"error secrets /root/.netrc: credentials"}, lint.Options{}, nil},
-		"password hash":  {piEdge, files{"etc/shadow:0640": "root:*:1::::::\nubuntu:$6$abc$def:19000::::::\n"}, []string{"error passwords /etc/shadow: ubuntu"}, lint.Options{}, nil},
-		"no password":    {piEdge, files{"etc/shadow:0640": "root::1::::::\n"}, []string{"error passwords /etc/shadow: root can log in without"}, lint.Options{}, nil},
-		"seed password":  {piEdge, files{"boot/firmware/user-data": "#cloud-config\nchpasswd:\n  list: [\"ubuntu:ubuntu\"]\n"}, []string{"warning passwords /boot/firmware/user-data: sets a password"}, lint.Options{}, nil},
-		"history":        {piEdge, files{"root/.bash_history": "ls\n", "home/u/.lesshst": ""}, []string{"error traces /root/.bash_history: typed"}, lint.Options{}, nil},
-		"logs":           {pcMaster, files{"var/log/apt/history.log": "x", "var/log/empty.log": ""}, []string{"warning traces /var/log/apt/history.log: 1 bytes"}, lint.Options{}, nil},
-		"many logs":      {pcMaster, manyLogs(40), append(slices.Repeat([]string{"warning traces /var/log/: a log"}, 11), "warning traces /var/log/: and 28 more of the kind"), lint.Options{}, nil},
-		"temporary":      {pcMaster, files{"tmp/x": "x"}, []string{"warning traces /tmp/x: temporary"}, lint.Options{}, nil},
-		"backup":         {pcMaster, files{"etc/shadow-:0600": "x"}, []string{"warning traces /etc/shadow-: backup"}, lint.Options{}, nil},
-		"half installed": {pcMaster, files{"var/lib/dpkg/status": strings.Replace(pcMaster()["var/lib/dpkg/status"], "cri-o\nStatus: install ok installed", "cri-o\nStatus: install ok half-configured", 1)}, []string{"error packages /var/lib/dpkg/status: cri-o is half-configured"}, lint.Options{}, nil},
-		"policy-rc.d":    {pcMaster, files{"usr/sbin/policy-rc.d:0755": "#!/bin/sh\nexit 101\n"}, []string{"error packages /usr/sbin/policy-rc.d: starting"}, lint.Options{}, nil},
-		"interrupted":    {pcMaster, files{"var/lib/dpkg/updates/0001": "x", "etc/x.dpkg-new": ""}, []string{"error packages /var/lib/dpkg/updates/0001: interrupted", "error packages /etc/x.dpkg-new: never put"}, lint.Options{}, nil},
-		"lock":           {pcMaster, files{"var/lib/dpkg/lock": "", "var/lib/apt/lists/lock": "123\n"}, []string{"warning packages /var/lib/dpkg/lock: lock file", "warning packages /var/lib/apt/lists/lock: lock file"}, lint.Options{}, nil},
-		"cache":          {pcMaster, files{"var/cache/apt/archives/x_1_all.deb": "!<arch>"}, []string{"warning packages /var/cache/apt/archives/x_1_all.deb: package"}, lint.Options{}, nil},
-		"world-writable": {pcMaster, files{"etc/x:0666": "", "srv:/0777": ""}, []string{"error permissions /etc/x: 0666", "error permissions /srv: 0777"}, lint.Options{}, nil},
-		"setuid":         {pcMaster, files{"usr/local/bin/x:4755": ""}, []string{"warning permissions /usr/local/bin/x: no package brought it"}, lint.Options{}, nil},
+		"host key":               {piEdge, files{"etc/ssh/ssh_host_ed25519_key.pub": "ssh-ed25519 AAAA"}, []string{"error identity /etc/ssh/ssh_host_ed25519_key.pub: same"}, lint.Options{}, nil},
+		"machine id":             {piEdge, files{"etc/machine-id": "0123456789abcdef0123456789abcdef\n"}, []string{"error identity /etc/machine-id: one machine"}, lint.Options{}, nil},
+		"uninitialized":          {piEdge, files{"etc/machine-id": "uninitialized\n", "var/lib/dbus/machine-id:->/etc/machine-id": ""}, nil, lint.Options{}, nil},
+		"random seed":            {pcMaster, files{"var/lib/systemd/random-seed": "x"}, []string{"error identity /var/lib/systemd/random-seed: randomness"}, lint.Options{}, nil},
+		"booted":                 {pcMaster, files{"var/lib/cloud/instances/i-1/user-data.txt": "x", "var/lib/cloud/instance:->/var/lib/cloud/instances/i-1": ""}, []string{"error identity /var/lib/cloud/instance: has booted", "error identity /var/lib/cloud/instances/i-1: one machine"}, lint.Options{}, nil},
+		"joined":                 {piEdge, files{"etc/kubeedge/certs/server.crt": "x"}, []string{"error identity /etc/kubeedge/certs/server.crt: one node"}, lint.Options{}, nil},
+		"leases":                 {pcMaster, files{"var/lib/dhcp/dhclient.leases": "lease"}, []string{"warning identity /var/lib/dhcp/dhclient.leases: addresses"}, lint.Options{}, nil},
+		"private key":            {piEdge, files{"root/x/backup.txt": key}, []string{"error secrets /root/x/backup.txt: a private key"}, lint.Options{}, nil},
+		"key on the FAT":         {piEdge, files{"boot/firmware/ssh": key}, []string{"error secrets /boot/firmware/ssh: a private key"}, lint.Options{}, nil},
+		"key's form":             {piEdge, files{"etc/README": "put it after -----BEGIN PRIVATE KEY-----\nand before the end\n"}, nil, lint.Options{}, nil},
+		"token":                  {piEdge, files{"etc/edge/join.env": "TOKEN=" + token + "\n"}, []string{"error tokens /etc/edge/join.env: joining KubeEdge"}, lint.Options{}, nil},
+		"token in a pickle":      {piEdge, files{"var/lib/cloud/instances/x/obj.pkl": "\x80\x04X\x01\x00\x00\x00" + token + "q\x01"}, []string{"error tokens /var/lib/cloud/instances/x/obj.pkl: joining"}, booted, nil},
+		"token in a log":         {piEdge, files{"var/log/syslog.2.gz": gzipped("TOKEN=" + token)}, []string{"error tokens /var/log/syslog.2.gz: joining"}, booted, nil},
+		"token in a program":     {piEdge, files{"usr/lib/x.bin": strings.Repeat("\x00", 3<<20) + token}, []string{"error tokens /usr/lib/x.bin: joining"}, booted, nil},
+		"token on the FAT":       {piEdge, files{"boot/firmware/user-data": "#cloud-config\n# " + token}, []string{"error tokens /boot/firmware/user-data: joining"}, booted, nil},
+		"token's form":           {piEdge, files{"usr/share/doc/join": strings.Repeat("0a", 32) + ".eyJ...\nthree parts.eyJhbGciOiJIUzI1NiJ9.x\n"}, nil, lint.Options{}, nil},
+		"web token, booted":      {pcMaster, files{"etc/x": "t: eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjE2fQ.TmV2ZXIgYSByZWFsIG9uZQ\n"}, []string{"error secrets /etc/x: web token"}, booted, nil},
+		"after a boot":           {piEdge, afterBoot(0o600), nil, booted, nil},
+		"readable key":           {piEdge, afterBoot(0o644), []string{"error secrets /etc/kubeedge/certs/server.key: others than root"}, booted, nil},
+		"empty password, booted": {piEdge, files{"etc/shadow:0640": "root::1::::::\nu:$6$a$b:1::::::\n"}, []string{"error passwords /etc/shadow: root can log in"}, booted, nil},
+		"web token":              {pcMaster, files{"home/u/x": "t: eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjE2fQ.TmV2ZXIgYSByZWFsIG9uZQ\n"}, []string{"error secrets /home/u/x: web token"}, lint.Options{}, nil},
+		"kubeadm token":          {pcMaster, files{"etc/kubernetes/join.sh": "kubeadm join --token abcdef.0123456789abcdef\n"}, []string{"error secrets /etc/kubernetes/join.sh: bootstrap token"}, lint.Options{}, nil},
+		"kubeconfig":             {pcMaster, files{"root/.kube/config": "client-key-data: " + strings.Repeat("QUJD", 20) + "\n"}, []string{"error secrets /root/.kube/config: client's key"}, lint.Options{}, nil},
+		"wireless":               {piEdge, files{"etc/wpa_supplicant/wpa_supplicant.conf": "network={\n  ssid=\"x\"\n  psk=\"correct horse\"\n}\n"}, []string{"error secrets /etc/wpa_supplicant/wpa_supplicant.conf: wireless"}, lint.Options{}, nil},
+		"netplan":                {piEdge, files{"boot/firmware/network-config": "wifis:\n  wlan0:\n    access-points:\n      home:\n        password: \"correct horse\"\n"}, []string{"error secrets /boot/firmware/network-config: wireless"}, lint.Options{}, nil},
+		"example":                {piEdge, files{"boot/firmware/network-config": "#    access-points:\n#      home:\n#        password: \"S3kr1tpassword\"\n"}, nil, lint.Options{}, nil},
+		"credentials":            {pcMaster, files{"root/.netrc": "machine x"}, []string{"error secrets /root/.netrc: credentials"}, lint.Options{}, nil},
+		"password hash":          {piEdge, files{"etc/shadow:0640": "root:*:1::::::\nubuntu:$6$abc$def:19000::::::\n"}, []string{"error passwords /etc/shadow: ubuntu"}, lint.Options{}, nil},
+		"no password":            {piEdge, files{"etc/shadow:0640": "root::1::::::\n"}, []string{"error passwords /etc/shadow: root can log in without"}, lint.Options{}, nil},
+		"seed password":          {piEdge, files{"boot/firmware/user-data": "#cloud-config\nchpasswd:\n  list: [\"ubuntu:ubuntu\"]\n"}, []string{"warning passwords /boot/firmware/user-data: sets a password"}, lint.Options{}, nil},
+		"history":                {piEdge, files{"root/.bash_history": "ls\n", "home/u/.lesshst": ""}, []string{"error traces /root/.bash_history: typed"}, lint.Options{}, nil},
+		"logs":                   {pcMaster, files{"var/log/apt/history.log": "x", "var/log/empty.log": ""}, []string{"warning traces /var/log/apt/history.log: 1 bytes"}, lint.Options{}, nil},
+		"many logs":              {pcMaster, manyLogs(40), append(slices.Repeat([]string{"warning traces /var/log/: a log"}, 11), "warning traces /var/log/: and 28 more of the kind"), lint.Options{}, nil},
+		"temporary":              {pcMaster, files{"tmp/x": "x"}, []string{"warning traces /tmp/x: temporary"}, lint.Options{}, nil},
+		"backup":                 {pcMaster, files{"etc/shadow-:0600": "x"}, []string{"warning traces /etc/shadow-: backup"}, lint.Options{}, nil},
+		"half installed":         {pcMaster, files{"var/lib/dpkg/status": strings.Replace(pcMaster()["var/lib/dpkg/status"], "cri-o\nStatus: install ok installed", "cri-o\nStatus: install ok half-configured", 1)}, []string{"error packages /var/lib/dpkg/status: cri-o is half-configured"}, lint.Options{}, nil},
+		"policy-rc.d":            {pcMaster, files{"usr/sbin/policy-rc.d:0755": "#!/bin/sh\nexit 101\n"}, []string{"error packages /usr/sbin/policy-rc.d: starting"}, lint.Options{}, nil},
+		"interrupted":            {pcMaster, files{"var/lib/dpkg/updates/0001": "x", "etc/x.dpkg-new": ""}, []string{"error packages /var/lib/dpkg/updates/0001: interrupted", "error packages /etc/x.dpkg-new: never put"}, lint.Options{}, nil},
+		"lock":                   {pcMaster, files{"var/lib/dpkg/lock": "", "var/lib/apt/lists/lock": "123\n"}, []string{"warning packages /var/lib/dpkg/lock: lock file", "warning packages /var/lib/apt/lists/lock: lock file"}, lint.Options{}, nil},
+		"cache":                  {pcMaster, files{"var/cache/apt/archives/x_1_all.deb": "!<arch>"}, []string{"warning packages /var/cache/apt/archives/x_1_all.deb: package"}, lint.Options{}, nil},
+		"world-writable":         {pcMaster, files{"etc/x:0666": "", "srv:/0777": ""}, []string{"error permissions /etc/x: 0666", "error permissions /srv: 0777"}, lint.Options{}, nil},
+		"setuid":                 {pcMaster, files{"usr/local/bin/x:4755": ""}, []string{"warning permissions /usr/local/bin/x: no package brought it"}, lint.Options{}, nil},
 	}
+}
+
+// afterBoot is what a node that has joined has more than its image.
+func afterBoot(mode int) files {
+	return files{
+		"etc/ssh/ssh_host_ed25519_key:0600": key, "etc/ssh/ssh_host_ed25519_key.pub": "ssh-ed25519 AAAA", "etc/machine-id": "0123456789abcdef0123456789abcdef\n",
+		"var/lib/systemd/random-seed:0600": "x", "var/lib/cloud/instance:->/var/lib/cloud/instances/i-1": "", "var/lib/cloud/instances/i-1/user-data.txt:0600": "#cloud-config\n",
+		"var/log/cloud-init.log": "x", "var/log/journal/0/system.journal:0640": "LPKSHHRH", "var/lib/dpkg/lock": "", "etc/.pwd.lock:0600": "", "var/lib/dhcp/dhclient.leases": "lease",
+		"etc/systemd/system/edgecore.service": "[Service]\n", "etc/kubeedge/certs/server.crt": "x", fmt.Sprintf("etc/kubeedge/certs/server.key:%04o", mode): key,
+		"etc/netplan/50-cloud-init.yaml": "network: {}\n", "etc/passwd-": "x", "tmp/x": "x", "etc/shadow:0640": "root:*:1::::::\nedge:$6$abc$def:19000::::::\n",
+	}
+}
+
+func manyFiles(n int) files {
+	f := files{}
+	for i := range n {
+		f[fmt.Sprintf("srv/%d", i)] = ""
+	}
+	return f
 }
 
 func manyLogs(n int) files {
@@ -248,6 +280,35 @@ func TestFaults(t *testing.T) {
 				t.Errorf("not found: %q\nnot wanted: %+v", want, unexpected)
 			}
 		})
+	}
+}
+
+// TestUnmounted looks for a token on a partition that fstab does not name.
+func TestUnmounted(t *testing.T) {
+	f := pcMaster()
+	f["boot/efi/old/x"] = strings.Repeat("0a", 32) + ".eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjE2fQ.TmV2ZXIgYSByZWFsIG9uZSwgbm90IGhlcmU"
+	d := layout(f)
+	f["etc/fstab"] = "LABEL=root / ext4 defaults 0 1\n"
+	report := run(t, f, d, lint.Options{Rules: []string{"tokens"}})
+	if len(report.Findings) != 1 || report.Findings[0].Path != "partition 1: /old/x" {
+		t.Errorf("got %+v", report.Findings)
+	}
+}
+
+// TestEveryRule wants an image for each rule that breaks it; TestClean has two that break none.
+func TestEveryRule(t *testing.T) {
+	broken := map[string]bool{}
+	for _, cases := range []map[string]fault{bootFaults(), serviceFaults(), hygieneFaults()} {
+		for _, tc := range cases {
+			for _, w := range tc.want {
+				broken[strings.Fields(w)[1]] = true
+			}
+		}
+	}
+	for _, r := range lint.Rules() {
+		if !broken[r.ID] {
+			t.Errorf("no test breaks the rule %s (%s)", r.ID, r.Summary)
+		}
 	}
 }
 

@@ -23,7 +23,6 @@ const seedFix = "remove it: what only one node may have comes with its seed, whe
 // secretPatterns are written so that a description of the form does not match.
 var secretPatterns = []secret{
 	{"a private key", "PRIVATE KEY", regexp.MustCompile(`-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\r?\n(?:[A-Za-z-]+: .*\r?\n)*\s*[A-Za-z0-9+/=]{16,}`), seedFix},
-	{"a token for joining KubeEdge", ".eyJ", regexp.MustCompile(`\b[0-9a-f]{64}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,}`), seedFix + "; it is valid for 24 hours only"},
 	{"a JSON web token", ".eyJ", regexp.MustCompile(`(?:^|[^.A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{16,}`), seedFix},
 	{"a bootstrap token of kubeadm", "token", regexp.MustCompile(`(?m)token["']?[:= ]+["']?[a-z0-9]{6}\.[a-z0-9]{16}\b`), seedFix},
 	{"a client's key of Kubernetes", "client-key-data:", regexp.MustCompile(`client-key-data:\s*[A-Za-z0-9+/=]{64,}`), seedFix},
@@ -39,7 +38,14 @@ var secretNames = []string{".netrc", ".git-credentials", ".pgpass", "id_rsa", "i
 // maxSecret bounds the files that are searched: keys and configuration are small.
 const maxSecret = 1 << 20
 
-// checkSecrets searches the places where configuration and people's files are.
+// ownKeys are the places where a node that has run keeps its own keys.
+var ownKeys = []string{"etc/ssh/ssh_host_", "etc/kubeedge/certs/", "etc/kubeedge/ca/", "etc/kubernetes/pki/", "var/lib/kubelet/pki/"}
+
+func (s *system) isOwnKey(name string) bool {
+	return s.booted && slices.ContainsFunc(ownKeys, func(p string) bool { return strings.HasPrefix(name, p) })
+}
+
+// checkSecrets searches the places where configuration and people's files are. Tokens are searched everywhere, by another rule.
 func checkSecrets(s *system) []Finding {
 	var found []Finding
 	for _, dir := range []string{"etc", "root", "home", "opt", "srv", "usr/lib/edgebake", "usr/local", "var/lib/edgebake", "var/lib/kubelet", "var/lib/kubeedge", "var/lib/cloud"} {
@@ -68,11 +74,21 @@ func (s *system) checkSecretsIn(e tree.Entry, shown string) []Finding {
 	if len(head) == 4 && (string(head) == "\x7fELF" || string(head[:2]) == "\x1f\x8b") {
 		return nil
 	}
+	if s.isOwnKey(e.Path) && e.Mode&0o077 == 0 {
+		return nil
+	}
 	text, _ := s.content(e)
 	for _, p := range secretPatterns {
 		if strings.Contains(text, p.sign) && p.pattern.MatchString(text) {
-			return []Finding{fault(shown, p.fix, "it holds %s", p.what)}
+			return []Finding{s.secretFound(e, shown, p)}
 		}
 	}
 	return nil
+}
+
+func (s *system) secretFound(e tree.Entry, shown string, p secret) Finding {
+	if s.isOwnKey(e.Path) {
+		return fault(shown, "chmod 0600", "it holds %s of this node, and others than root may read it (mode %04o)", p.what, e.Mode)
+	}
+	return fault(shown, p.fix, "it holds %s", p.what)
 }

@@ -17,6 +17,8 @@ import (
 
 // system is the image as the rules see it. Paths are relative, as in trees.
 type system struct {
+	ctx        context.Context // of Run
+	booted     bool
 	partitions []image.Partition
 	usage      map[int]image.Usage
 	device     func(spec string) (image.Partition, bool)
@@ -24,6 +26,7 @@ type system struct {
 	src        *tree.Reader
 	dirs       map[string][]tree.Entry // directory to what is directly in it
 	fats       []fatTree
+	trees      map[int]tree.Tree // of each partition with files
 	debs       map[string]installed
 	arch       string
 	role       Role
@@ -54,7 +57,7 @@ func newSystem(ctx context.Context, img *image.Image, o Options) (*system, error
 	if err != nil {
 		return nil, err
 	}
-	s := &system{partitions: img.Partitions(), usage: map[int]image.Usage{}, device: img.Device, root: root, src: img.Reader(),
+	s := &system{ctx: ctx, booted: o.Booted, trees: map[int]tree.Tree{}, partitions: img.Partitions(), usage: map[int]image.Usage{}, device: img.Device, root: root, src: img.Reader(),
 		dirs: map[string][]tree.Entry{}, role: o.Role, arch: o.Arch}
 	for i := range root.Tree.Len() {
 		if e := root.Tree.At(i); e.Path != "." {
@@ -81,11 +84,12 @@ func (s *system) fileSystems(ctx context.Context, img *image.Image) (err error) 
 		if s.usage[p.Number], err = img.Usage(ctx, p.Number); err != nil {
 			return err
 		}
+		t, err := img.Tree(ctx, p.Number)
+		if err != nil {
+			return err
+		}
+		s.trees[p.Number] = t
 		if p.FS == "vfat" {
-			t, err := img.Tree(ctx, p.Number)
-			if err != nil {
-				return err
-			}
 			s.fats = append(s.fats, fatTree{p, t, s.mountedAt(p.Number)})
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	_ "embed"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -35,12 +36,17 @@ const (
 	CheckCNIPlugins    = "cni-plugins"     // each of /opt/cni/bin answers VERSION
 	CheckRootGrown     = "root-grown"      // root has at least 90 % of the disk
 	CheckClock         = "clock"           // the clock is later than Epoch
+	// These need a CloudCore, and a network: the Raspberry Pi boards of QEMU have none.
+	CheckJoined        = "joined"         // the node joined: it is registered, edgecore runs
+	CheckTokenScrubbed = "token-scrubbed" // and its token is nowhere any more
+	CheckStaysJoined   = "stays-joined"   // the same disk, started again, is the same node with the same certificate
 )
 
 // AllChecks returns the names of the checks in the order in which they run.
 func AllChecks() []string {
 	return []string{CheckMultiUser, CheckCloudInit, CheckNoFailedUnits, CheckCmdlineFlags, CheckMemoryCgroup,
-		CheckCRI, CheckMosquittoUser, CheckCNIPlugins, CheckRootGrown, CheckClock}
+		CheckCRI, CheckMosquittoUser, CheckCNIPlugins, CheckRootGrown, CheckClock,
+		CheckJoined, CheckTokenScrubbed, CheckStaysJoined}
 }
 
 // CheckOptions says how an image is checked.
@@ -55,6 +61,10 @@ type CheckOptions struct {
 	Epoch int64
 	// Limit is how long the boot with its checks may take; 0 is DefaultLimit.
 	Limit time.Duration
+	// CloudCore is what the node joins; needed by JoinChecks only.
+	CloudCore *CloudCore
+	// Cut is when the machine loses its power, once, before the boot that is checked; 0 is never.
+	Cut time.Duration
 	// Log receives the whole console; may be nil.
 	Log io.Writer
 }
@@ -128,7 +138,15 @@ func digestFile(ctx context.Context, path string) (cas.Digest, error) {
 	}
 }
 
-// boots runs the machine once.
+// ran is what the boots of a machine have shown.
+type ran struct {
+	state State
+	fault string
+	seen  Seen // by the CloudCore, at the end of the last boot
+}
+
+// boots runs the machine: once to lose its power when that is wished, once to be checked, and once
+// more when it has joined and its second boot is to be checked, too.
 func boots(ctx context.Context, path string, o CheckOptions) (Verdict, error) {
 	if o.scripted() {
 		seed, err := o.seed(ctx, path)
@@ -137,25 +155,86 @@ func boots(ctx context.Context, path string, o CheckOptions) (Verdict, error) {
 		}
 		o.Seed, o.Grow = seed, slices.Contains(o.Checks, CheckRootGrown)
 	}
+	o.Durable = o.Durable || o.Cut > 0
 	plan, err := Plan(ctx, path, o.Options)
 	if err != nil {
 		return Verdict{}, err
 	}
 	start := time.Now()
 	elapsed := func() time.Duration { return time.Since(start) }
+	r := &ran{}
+	if o.joins() {
+		r.seen = o.CloudCore.Seen(checkName)
+	}
+	if o.Cut > 0 {
+		if err := o.cut(ctx, plan, elapsed, r); err != nil {
+			return Verdict{}, err
+		}
+	}
+	if err := o.boot(ctx, plan, elapsed, r); err != nil {
+		return Verdict{}, err
+	}
+	if slices.Contains(o.Checks, CheckStaysJoined) && slices.ContainsFunc(r.state.Results, func(x Result) bool { return x.Name == CheckJoined && x.OK }) {
+		if err := o.again(ctx, plan, elapsed, r); err != nil {
+			return Verdict{}, err
+		}
+	}
+	return o.judge(path, plan, r.state, r.fault, elapsed()), nil
+}
+
+// boot runs the machine until it powers off, and adds what it shows to r.
+func (o CheckOptions) boot(ctx context.Context, plan Planned, elapsed func() time.Duration, r *ran) error {
+	earlier := r.state.Milestones
 	console := NewConsole(o.Log, elapsed)
 	if !o.scripted() {
 		console.Until(MilestoneMultiUser)
 	}
 	machine, err := vm.Start(ctx, plan.Machine, vm.Options{Console: console, Timeout: o.limit()})
 	if err != nil {
-		return Verdict{}, err
+		return err
 	}
-	fault, err := watch(ctx, machine, console, o.scripted())
+	r.fault, err = watch(ctx, machine, console, o.scripted())
 	if err != nil {
-		return Verdict{}, err
+		return err
 	}
-	return o.judge(path, plan, console.State(), fault, elapsed()), nil
+	r.state = console.State()
+	r.state.Milestones = append(earlier, r.state.Milestones...)
+	return o.after(ctx, r)
+}
+
+// again runs the machine on the disk that its first boot has left.
+func (o CheckOptions) again(ctx context.Context, plan Planned, elapsed func() time.Duration, r *ran) error {
+	first := r.state
+	r.state.Milestones = append(slices.Clone(first.Milestones), Milestone{Name: MilestoneSecondBoot, Seconds: elapsed().Round(100 * time.Millisecond).Seconds()})
+	if err := o.boot(ctx, plan, elapsed, r); err != nil {
+		return err
+	}
+	r.state.Results = merge(first.Results, r.state.Results)
+	return nil
+}
+
+// cut runs the machine until its power goes away.
+func (o CheckOptions) cut(ctx context.Context, plan Planned, elapsed func() time.Duration, r *ran) error {
+	console := NewConsole(o.Log, elapsed)
+	machine, err := vm.Start(ctx, plan.Machine, vm.Options{Console: console, Timeout: o.Cut})
+	if err != nil {
+		return err
+	}
+	err = machine.Wait()
+	var timeout *vm.TimeoutError
+	if err != nil && !errors.As(err, &timeout) {
+		return fmt.Errorf("cutting the power of the machine: %w", err)
+	}
+	if o.Log != nil {
+		if _, err := fmt.Fprintf(o.Log, "\n[power cut after %.1f s]\n", o.Cut.Seconds()); err != nil {
+			return fmt.Errorf("writing console log: %w", err)
+		}
+	}
+	r.state.Milestones = append(console.State().Milestones, Milestone{Name: MilestoneCut, Seconds: elapsed().Round(100 * time.Millisecond).Seconds()})
+	if o.joins() {
+		r.seen = o.CloudCore.Seen(checkName)
+	}
+	return nil
 }
 
 // watch waits for the end of a boot. The fault says how the machine ended too early; err is the end
@@ -187,34 +266,53 @@ func watch(ctx context.Context, machine *vm.VM, console *Console, powersOff bool
 	return "the machine powered off or restarted by itself", nil
 }
 
-// seed is what makes cloud-init start the script, detached, so that cloud-init itself can end.
+// seed makes the machine a node, if it is to join, and starts the script.
 func (o CheckOptions) seed(ctx context.Context, path string) (map[string][]byte, error) {
-	flags := o.Flags
-	if flags == nil {
-		var err error
-		if flags, err = o.ownFlags(ctx, path); err != nil {
-			return nil, fmt.Errorf("reading kernel parameters of %s: %w", path, err)
-		}
-	}
-	return cloudinit.NoCloud(cloudinit.Seed{
-		Meta: cloudinit.MetaData{InstanceID: "edgebake-check", LocalHostname: "edgebake-check"},
-		User: cloudinit.UserData{
-			WriteFiles: []cloudinit.WriteFile{
-				{Path: "/run/edgebake/check", Permissions: "0755", Content: checkScript},
-				{Path: "/run/edgebake/env", Permissions: "0644", Content: o.environment(flags)},
-			},
-			RunCmd: [][]string{{"systemd-run", "--no-block", "--collect", "--unit=edgebake-check", "/bin/sh", "/run/edgebake/check"}},
-		},
-	})
-}
-
-// ownFlags are the kernel parameters that the image itself asks for.
-func (o CheckOptions) ownFlags(ctx context.Context, path string) ([]string, error) {
 	img, err := openTarget(ctx, path)
 	if err != nil {
 		return nil, err
 	}
 	defer img.close()
+	flags := o.Flags
+	if flags == nil {
+		if flags, err = o.ownFlags(ctx, img); err != nil {
+			return nil, fmt.Errorf("reading kernel parameters of %s: %w", path, err)
+		}
+	}
+	var seed map[string][]byte
+	if o.joins() {
+		seed, err = o.nodeSeed(img.seeded())
+	} else {
+		seed, err = cloudinit.NoCloud(cloudinit.Seed{
+			Meta: cloudinit.MetaData{InstanceID: checkName, LocalHostname: checkName},
+			User: cloudinit.UserData{Hostname: checkName}, // cloud-init warns of empty ones
+		})
+	}
+	if err != nil {
+		return nil, err
+	}
+	seed["vendor-data"], err = o.starter(flags)
+	return seed, err
+}
+
+// starter is the vendor-data that starts the script in every boot, detached, so that cloud-init
+// itself can end. It is apart from user-data, which is as a node gets it, and leaves no file on the disk.
+func (o CheckOptions) starter(flags []string) ([]byte, error) {
+	encode := base64.StdEncoding.EncodeToString
+	start := "mkdir -p -m 700 /run/edgebake-check; cd /run/edgebake-check" +
+		"; echo " + encode([]byte(checkScript)) + " | base64 -d >check; echo " + encode([]byte(o.environment(flags))) + " | base64 -d >env" +
+		// No time server is in reach of the machine, whose clock is this host's.
+		"; mkdir -p /run/systemd/timesync; : >/run/systemd/timesync/synchronized" +
+		"; systemd-run --no-block --collect --unit=edgebake-check /bin/sh /run/edgebake-check/check"
+	files, err := cloudinit.NoCloud(cloudinit.Seed{
+		Meta: cloudinit.MetaData{InstanceID: checkName},
+		User: cloudinit.UserData{BootCmd: [][]string{{"sh", "-c", start}}},
+	})
+	return files["user-data"], err
+}
+
+// ownFlags are the kernel parameters that the image itself asks for.
+func (o CheckOptions) ownFlags(ctx context.Context, img *target) ([]string, error) {
 	if o.arch() == "amd64" {
 		return img.grubFlags(ctx)
 	}

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Looks at a booted system from inside and prints what it finds on every console, one JSON object
-# a line after "@@EB ", then powers off. It is started detached from cloud-init's final stage, in
-# the environment of the file "env" next to it:
+# a line after "@@EB ", then powers off. It is started detached by cloud-init in every boot, in the
+# environment of the file "env" next to it:
 #   EB_CHECKS  names of the checks, in order
 #   EB_FLAGS   kernel parameters that have to be there
 #   EB_LIMIT   seconds that the system may take to come up
@@ -33,10 +33,10 @@ now() { # seconds since the kernel started
 	cut -d . -f 1 /proc/uptime
 }
 
-wait_for() { # COMMAND...: until it succeeds or the time is up
+wait_for() { # COMMAND...: until it succeeds or the time is up; the machine has better to do than to be asked
 	while ! "$@" >/dev/null 2>&1; do
 		[ "$(now)" -lt "$EB_LIMIT" ] || return 1
-		sleep 1
+		sleep 2
 	done
 }
 
@@ -49,8 +49,9 @@ check_multi_user() {
 	fi
 }
 
+# The file comes at the very end, and looking for it costs nothing; cloud-init itself takes seconds to start.
 cloud_init_ended() {
-	cloud-init status 2>/dev/null | grep -Eq '^status: (done|error|degraded|disabled)'
+	[ -e /run/cloud-init/result.json ] && cloud-init status 2>/dev/null | grep -Eq '^status: (done|error|degraded|disabled)'
 }
 
 check_cloud_init() {
@@ -189,7 +190,71 @@ check_clock() {
 	fi
 }
 
+# What a node keeps for its life, and what keadm would write anew if it ran again.
+kept=/var/lib/edgebake-check
+identity() {
+	sha256sum /etc/kubeedge/ca/rootCA.crt /etc/kubeedge/certs/server.crt /etc/kubeedge/certs/server.key
+	stat -c '%n %Y' /usr/local/bin/edgecore
+	cat /var/lib/edgebake/joined
+}
+
+joined() {
+	grep -Eq '"state": *"joined"' /run/edgebake/join.json && systemctl -q is-active edgecore && [ -s /etc/kubeedge/certs/server.crt ] &&
+		journalctl -b -u edgecore -o cat --no-pager | grep -q 'Websocket connect to cloud access successful'
+}
+
+join_state() {
+	cat /run/edgebake/join.json 2>&1
+	echo "edgecore: $(systemctl is-active edgecore 2>&1);"
+	journalctl -b -u edgebake-join -u edgecore -n 4 -o cat --no-pager 2>&1
+}
+
+check_joined() {
+	if wait_for joined; then
+		say '{"milestone":"joined"}'
+		result joined true "after $(now) s of guest time: $(cat /run/edgebake/join.json)"
+	else
+		result joined false "$(join_state)"
+	fi
+}
+
+# Where a token is, of those places that are not files of a disk, or hold them compressed. The host
+# looks at the disk, for the very token; here its shape has to do.
+tokens() {
+	shape='[0-9a-f]{64}[.]eyJ'
+	journalctl --no-pager -o export 2>/dev/null | grep -aEq "$shape" && echo journal
+	grep -lraE "$shape" /run /dev/shm /tmp 2>/dev/null
+	for process in /proc/[0-9]*; do
+		cat "$process/cmdline" "$process/environ" 2>/dev/null | grep -aEq "$shape" && echo "$process"
+	done
+	find /etc/kubeedge/config/edgecore.yaml /etc/edgebake -type f -perm /077 2>/dev/null | sed 's/$/ (others may read it)/'
+}
+
+check_token_scrubbed() {
+	found=$(tokens)
+	if [ -z "$found" ]; then
+		result token-scrubbed true "not in the journal, nor in files of /run, /dev/shm, /tmp, nor in a process"
+	else
+		result token-scrubbed false "in $found"
+	fi
+}
+
+# The first boot only notes who the node is; in the second nothing may have run again.
+check_stays_joined() {
+	identity >"$dir/identity" 2>&1
+	if [ ! -e $kept/identity ]; then
+		mkdir -p $kept && cp "$dir/identity" $kept/identity
+	elif changed=$(diff $kept/identity "$dir/identity"); then
+		result stays-joined true "the same certificates, marker and edgecore"
+	else
+		result stays-joined false "not as before: $changed"
+	fi
+}
+
 : >"$dir/results"
+if [ -e $kept/identity ]; then # the second boot: what the first has said of the image holds
+	EB_CHECKS="multi-user joined token-scrubbed stays-joined"
+fi
 dmesg -n 1             # the kernel stays silent on the console, but for say's emergencies
 echo on >/proc/sys/kernel/printk_devkmsg # no limit on how often
 kill -55 1 2>/dev/null # SIGRTMIN+21: and so does systemd (systemd(1))
@@ -205,6 +270,9 @@ for check in $EB_CHECKS; do
 	cni-plugins) check_cni ;;
 	root-grown) check_root_grown ;;
 	clock) check_clock ;;
+	joined) check_joined ;;
+	token-scrubbed) check_token_scrubbed ;;
+	stays-joined) check_stays_joined ;;
 	*) result "$check" false "the check script does not know it" ;;
 	esac
 done

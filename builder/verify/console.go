@@ -30,7 +30,14 @@ const (
 	MilestoneSystemd   = "systemd"
 	MilestoneMultiUser = "multi-user"
 	MilestoneCloudInit = "cloud-init"
+	MilestoneJoined    = "joined"
 	MilestoneChecks    = "checks"
+)
+
+// Milestones between the boots of a check.
+const (
+	MilestoneCut        = "power cut"
+	MilestoneSecondBoot = "second boot"
 )
 
 // resultPrefix marks the lines of the check script.

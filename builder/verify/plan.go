@@ -2,7 +2,9 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"math/bits"
 	"os"
 	"path/filepath"
@@ -28,6 +30,12 @@ type Options struct {
 	CPUs      int    // 0 chooses
 	MemoryMiB int    // 0 chooses
 	Accel     string // "tcg" (default) or "kvm"
+	// Left is an overlay of the image that an earlier machine has left, with its seed: a copy of it is
+	// the disk. Empty is a fresh one.
+	Left string
+	// Durable keeps on the disk what the machine has flushed when it is killed; without it flushes
+	// are ignored, which is faster.
+	Durable bool
 	// SSHPort of this host is forwarded to port 22 of the machine; 0 is none.
 	SSHPort int
 }
@@ -184,16 +192,24 @@ func (p *Planned) direct(img *target, o Options) error {
 	return gunzip(p.Machine.Kernel)
 }
 
+// overlayName is the machine's disk in its work directory.
+const overlayName = "overlay.qcow2"
+
 func (p *Planned) disks(ctx context.Context, img *target, o Options) error {
 	patches, extra, err := img.seed(ctx, o.WorkDir, o.Seed)
 	if err != nil {
 		return err
 	}
-	over := filepath.Join(o.WorkDir, "overlay.qcow2")
-	if err := Overlay(ctx, over, img.path, diskSize(img.size, o.Grow, o.raspberryPi()), patches); err != nil {
+	over := filepath.Join(o.WorkDir, overlayName)
+	if o.Left != "" {
+		err = copyFile(over, o.Left)
+	} else {
+		err = Overlay(ctx, over, img.path, diskSize(img.size, o.Grow, o.raspberryPi()), patches)
+	}
+	if err != nil {
 		return err
 	}
-	disk := vm.Disk{Path: over, Format: "qcow2", Unsafe: true}
+	disk := vm.Disk{Path: over, Format: "qcow2", Unsafe: !o.Durable}
 	if o.raspberryPi() {
 		disk.Bus = "sd"
 	}
@@ -205,6 +221,23 @@ func (p *Planned) disks(ctx context.Context, img *target, o Options) error {
 		return fmt.Errorf("seeding %s: its FAT has no user-data, and board %s has no place for a second disk", img.path, o.board())
 	}
 	p.Machine.Disks = append(p.Machine.Disks, vm.Disk{Path: extra, Format: "raw", ReadOnly: true})
+	return nil
+}
+
+func copyFile(to, from string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return fmt.Errorf("copying the disk of an earlier machine: %w", err)
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		return fmt.Errorf("copying the disk of an earlier machine: %w", err)
+	}
+	_, err = io.Copy(out, in)
+	if err := errors.Join(err, out.Close()); err != nil {
+		return fmt.Errorf("copying the disk of an earlier machine: %w", err)
+	}
 	return nil
 }
 

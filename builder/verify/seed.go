@@ -144,7 +144,7 @@ func (t *target) seed(ctx context.Context, dir string, files map[string][]byte) 
 	if files == nil {
 		return nil, "", nil
 	}
-	if _, ok := t.fat.Lookup("user-data"); ok {
+	if t.seeded() {
 		patches, err = t.reseed(ctx, dir, files)
 	} else {
 		disk = filepath.Join(dir, "cidata.img")
@@ -154,6 +154,12 @@ func (t *target) seed(ctx context.Context, dir string, files map[string][]byte) 
 		return nil, "", fmt.Errorf("seeding %s: %w", t.path, err)
 	}
 	return patches, disk, nil
+}
+
+// seeded reports whether cloud-init looks for its seed in the image's own FAT.
+func (t *target) seeded() bool {
+	_, ok := t.fat.Lookup("user-data")
+	return ok
 }
 
 // cidataSize is enough for the seeds of the boot tests.
