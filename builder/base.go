@@ -11,6 +11,7 @@ import (
 	"github.com/edgebake/edgebake/builder/guest/initramfs"
 	"github.com/edgebake/edgebake/builder/image"
 	"github.com/edgebake/edgebake/builder/image/decode"
+	"github.com/edgebake/edgebake/builder/profile"
 	"github.com/edgebake/edgebake/builder/progress"
 	"github.com/edgebake/edgebake/builder/system"
 	"github.com/edgebake/edgebake/builder/tree"
@@ -33,13 +34,24 @@ func (b *base) close() {
 
 // base decodes the lock's base image, once, and opens it.
 func (c Config) base(ctx context.Context) (*base, progress.Outcome, error) {
+	b, outcome, err := c.openBase(ctx)
+	if err != nil {
+		return nil, outcome, &BaseError{profile.FileName(c.Lock.Base.URLs[0]), err}
+	}
+	for _, w := range b.img.Warnings() {
+		c.Report.Warn("base image: %s", w)
+	}
+	return b, outcome, nil
+}
+
+func (c Config) openBase(ctx context.Context) (*base, progress.Outcome, error) {
 	pin := c.Lock.Base
 	raw, err := decode.Decode(ctx, c.Store, pin.SHA256, decode.Options{Workers: c.Jobs, Report: c.Report})
 	if err != nil {
-		return nil, progress.Outcome{}, fmt.Errorf("reading base image: %w", err)
+		return nil, progress.Outcome{}, err
 	}
 	if raw.Digest != pin.Raw {
-		return nil, progress.Outcome{}, fmt.Errorf("reading base image: its SHA-256 is %s, decoded, and the lock says %s; lock again", raw.Digest, pin.Raw)
+		return nil, progress.Outcome{}, fmt.Errorf("its SHA-256 is %s, decoded, and the lock says %s; lock again", raw.Digest, pin.Raw)
 	}
 	b, err := openBase(ctx, c.Store, raw.Digest)
 	if err != nil {
@@ -51,16 +63,16 @@ func (c Config) base(ctx context.Context) (*base, progress.Outcome, error) {
 func openBase(ctx context.Context, store *cas.Store, raw cas.Digest) (*base, error) {
 	blob, err := store.Open(raw)
 	if err != nil {
-		return nil, fmt.Errorf("opening base image: %w", err)
+		return nil, err
 	}
 	b := &base{raw: raw, blob: blob}
 	if b.img, err = image.New(blob, blob.Size(), raw); err != nil {
 		_ = blob.Close() // opened for reading only
-		return nil, fmt.Errorf("opening base image: %w", err)
+		return nil, err
 	}
 	if b.root, err = b.img.Root(ctx); err != nil {
 		b.close()
-		return nil, fmt.Errorf("opening base image: %w", err)
+		return nil, err
 	}
 	return b, nil
 }
@@ -74,11 +86,11 @@ const maxStatus = 256 << 20
 func (b *base) status() (string, error) {
 	e, ok := b.root.Tree.Lookup(statusFile)
 	if !ok {
-		return "", fmt.Errorf("reading packages of the base image: it has no /%s; only Debian and its descendants are supported", statusFile)
+		return "", fmt.Errorf("reading its packages: there is no /%s; only Debian and its descendants are supported", statusFile)
 	}
 	r, err := b.img.Reader().Open(e.Content)
 	if err != nil {
-		return "", fmt.Errorf("reading packages of the base image: %w", err)
+		return "", fmt.Errorf("reading its packages: %w", err)
 	}
 	text, err := io.ReadAll(io.LimitReader(r, maxStatus))
 	return string(text), err

@@ -2,6 +2,7 @@ package builder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -9,7 +10,9 @@ import (
 
 	"github.com/edgebake/edgebake/builder/boot"
 	"github.com/edgebake/edgebake/builder/disk"
+	"github.com/edgebake/edgebake/builder/disk/fat"
 	"github.com/edgebake/edgebake/builder/image"
+	"github.com/edgebake/edgebake/builder/profile"
 	"github.com/edgebake/edgebake/builder/progress"
 	"github.com/edgebake/edgebake/builder/tree"
 )
@@ -25,6 +28,10 @@ func (c Config) editBoot(b *base, root tree.Tree, src *tree.Reader) (tree.Tree, 
 		changed, err = b.editFAT(root, src, edit)
 	case "grub":
 		changed, err = boot.EditGrub(root, src, edit)
+	}
+	var missing *boot.MissingFileError
+	if errors.As(err, &missing) {
+		err = &BaseError{profile.FileName(c.Lock.Base.URLs[0]), err}
 	}
 	if err != nil || len(changed) == 0 {
 		return root, progress.Outcome{Note: "nothing to add"}, err
@@ -54,11 +61,35 @@ func (b *base) editFAT(root tree.Tree, src *tree.Reader, edit boot.Edit) ([]tree
 		}
 		return changed, err
 	}
-	return nil, fmt.Errorf("editing boot files: no partition of the base image that is mounted has a config.txt; is it an image for a Raspberry Pi?")
+	return nil, fmt.Errorf("no partition that its fstab mounts is for a Raspberry Pi: %w", &boot.MissingFileError{Path: "config.txt"})
 }
 
-// plan lays out the disk: as the profile says, or as the base image has it.
+// BaseRoomError says that something does not fit into a partition whose size the base image decides.
+type BaseRoomError struct{ Err error }
+
+func (e *BaseRoomError) Error() string { return e.Err.Error() + "; its size is the base image's" }
+func (e *BaseRoomError) Unwrap() error { return e.Err }
+
+// room marks the fault that disk.size can't mend: only the last partition of a base grows, which is no FAT.
+func (b *base) room(err error) error {
+	var small *fat.TooSmallError
+	if b != nil && errors.As(err, &small) {
+		return &BaseRoomError{err}
+	}
+	return err
+}
+
+// plan lays out the disk, with what the profile says about its file systems.
 func (c Config) plan(ctx context.Context, b *base, root tree.Tree, seed [32]byte) (disk.Plan, error) {
+	plan, err := c.layout(ctx, b, root, seed)
+	for i := range plan.Partitions {
+		plan.Partitions[i].NoDelayedAllocation = c.Profile.Profile.Disk.NoDelayedAllocation
+	}
+	return plan, err
+}
+
+// layout is as the profile says, or as the base image has it.
+func (c Config) layout(ctx context.Context, b *base, root tree.Tree, seed [32]byte) (disk.Plan, error) {
 	if b == nil {
 		return disk.NewPlan(c.Profile.Profile.Disk, root, seed, c.Lock.Epoch)
 	}

@@ -6,13 +6,17 @@ package builder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/edgebake/edgebake/builder/artifact"
 	"github.com/edgebake/edgebake/builder/cas"
 	"github.com/edgebake/edgebake/builder/fetch"
 	"github.com/edgebake/edgebake/builder/guest"
+	"github.com/edgebake/edgebake/builder/lint"
 	"github.com/edgebake/edgebake/builder/lock"
 	"github.com/edgebake/edgebake/builder/profile"
 	"github.com/edgebake/edgebake/builder/progress"
@@ -45,6 +49,8 @@ type Result struct {
 	Sums     string     `json:"sums"`
 	Console  string     `json:"console,omitempty"`
 	Lock     cas.Digest `json:"lock"`
+	// Lint is what the linter found in the image. Findings are no fault of Build.
+	Lint lint.Report `json:"lint"`
 	// Guest says where the guest's time went; it is zero when the stage came from the store.
 	Guest guest.Result `json:"-"`
 }
@@ -98,17 +104,21 @@ func Build(ctx context.Context, c Config) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	// 9. Partitions and file systems.
+	// 9. Partitions and file systems, hashed while they are written.
 	disk, err := stageValue(c, "disk", func() (assembled, progress.Outcome, error) { return c.assemble(ctx, base, bootable, src) })
 	if err != nil {
 		return Result{}, err
 	}
-	// 10. What leaves: manifest and sums beside the image.
+	defer disk.digest.Stop()
+	// 10. The linter reads it, while it is hashed to its end.
+	linted := stageBeside(c, "lint", func() (lint.Report, progress.Outcome, error) { return c.lint(ctx, disk) })
+	// 11. What leaves: manifest and sums beside the image.
 	manifest, err := stageValue(c, "artifacts", func() (artifact.Manifest, progress.Outcome, error) { return c.artifacts(ctx, disk, src) })
-	if err != nil {
+	report, faulty := linted()
+	if err := errors.Join(err, faulty); err != nil {
 		return Result{}, err
 	}
-	return c.result(ctx, disk, configured, manifest)
+	return c.result(ctx, disk, configured, manifest, report)
 }
 
 func (c Config) checkLock() error {
@@ -141,6 +151,24 @@ func stageValue[T any](c Config, name string, run func() (T, progress.Outcome, e
 	outcome.Err = err
 	done(outcome)
 	return value, err
+}
+
+// stageBeside begins a step beside those that follow; the function that it returns waits for its value.
+func stageBeside[T any](c Config, name string, run func() (T, progress.Outcome, error)) func() (T, error) {
+	done := c.Report.Stage(name)
+	var value T
+	var g errgroup.Group
+	g.Go(func() error {
+		v, outcome, err := run()
+		outcome.Err = err
+		done(outcome)
+		value = v
+		return err
+	})
+	return func() (T, error) {
+		err := g.Wait()
+		return value, err
+	}
 }
 
 // stageIf is a step that not every image has.

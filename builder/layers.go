@@ -13,6 +13,8 @@ import (
 	"github.com/edgebake/edgebake/builder/cas"
 	"github.com/edgebake/edgebake/builder/disk"
 	"github.com/edgebake/edgebake/builder/guest/initramfs"
+	"github.com/edgebake/edgebake/builder/image"
+	"github.com/edgebake/edgebake/builder/lint"
 	"github.com/edgebake/edgebake/builder/profile"
 	"github.com/edgebake/edgebake/builder/progress"
 	"github.com/edgebake/edgebake/builder/system"
@@ -22,8 +24,9 @@ import (
 
 // assembled is the disk that was written.
 type assembled struct {
-	path string
-	plan disk.Plan
+	path   string
+	plan   disk.Plan
+	digest *artifact.Following // of the image; it may still be reading
 }
 
 // merge lays components and overlays over the configured packages and applies the settings.
@@ -55,7 +58,7 @@ func (c Config) bootFiles(ctx context.Context, b *base, root tree.Tree, conf con
 	if err != nil {
 		return tree.Tree{}, progress.Outcome{}, err
 	}
-	initrd, err := initramfs.ForImage(ctx, initramfs.Source{Arch: p.Arch, Tree: tools, Reader: src}, initramfs.Gzip)
+	initrd, err := c.initrd(ctx, initramfs.Source{Arch: p.Arch, Tree: tools, Reader: src})
 	if err != nil {
 		return tree.Tree{}, progress.Outcome{}, fmt.Errorf("making the initrd: %w", err)
 	}
@@ -171,14 +174,28 @@ func (c Config) assemble(ctx context.Context, b *base, root tree.Tree, src *tree
 	}
 	plan, err := c.plan(ctx, b, root, seed)
 	if err != nil {
-		return assembled{}, progress.Outcome{}, err
+		return assembled{}, progress.Outcome{}, b.room(err)
 	}
 	if err := os.MkdirAll(c.Out, 0o755); err != nil {
 		return assembled{}, progress.Outcome{}, err
 	}
-	path := c.imagePath()
-	err = disk.Assemble(ctx, path, plan, src, c.Report)
-	return assembled{path: path, plan: plan}, progress.Outcome{Note: fmt.Sprintf("%d MiB", plan.Size/mebibyte)}, err
+	out := assembled{path: c.imagePath(), plan: plan, digest: artifact.Follow(ctx, c.imagePath(), plan.Size, c.Report)}
+	plan.Settled = out.digest.Settled
+	if err = disk.Assemble(ctx, out.path, plan, src, c.Report); err != nil {
+		out.digest.Stop()
+	}
+	return out, progress.Outcome{Note: fmt.Sprintf("%d MiB", plan.Size/mebibyte)}, b.room(err)
+}
+
+// lint examines the image.
+func (c Config) lint(ctx context.Context, d assembled) (lint.Report, progress.Outcome, error) {
+	img, err := image.Open(d.path)
+	if err != nil {
+		return lint.Report{}, progress.Outcome{}, err
+	}
+	defer img.Close()
+	report, err := lint.Run(ctx, img, lint.Options{Arch: c.Profile.Profile.Arch})
+	return report, progress.Outcome{Note: fmt.Sprintf("%d findings", len(report.Findings))}, err
 }
 
 func (c Config) artifacts(ctx context.Context, d assembled, src *tree.Reader) (artifact.Manifest, progress.Outcome, error) {
@@ -186,11 +203,18 @@ func (c Config) artifacts(ctx context.Context, d assembled, src *tree.Reader) (a
 	if err != nil {
 		return artifact.Manifest{}, progress.Outcome{}, err
 	}
-	m, err := artifact.Write(ctx, artifact.Set{Dir: c.Out, Artifacts: []string{filepath.Base(d.path)}, Plan: d.plan, Lock: c.Lock, LockDigest: id, Checks: c.Profile.Profile.Checks, Reader: src, Report: c.Report})
+	kin, err := c.ConfiguredKey()
+	if err != nil {
+		return artifact.Manifest{}, progress.Outcome{}, err
+	}
+	m, err := artifact.Write(ctx, artifact.Set{
+		Dir: c.Out, Artifacts: []string{filepath.Base(d.path)}, Following: []*artifact.Following{d.digest}, Plan: d.plan,
+		Lock: c.Lock, LockDigest: id, Checks: c.Profile.Profile.Checks, Reader: src, Store: c.Store, Kin: kin, Report: c.Report,
+	})
 	return m, progress.Outcome{}, err
 }
 
-func (c Config) result(ctx context.Context, d assembled, conf configured, m artifact.Manifest) (Result, error) {
+func (c Config) result(ctx context.Context, d assembled, conf configured, m artifact.Manifest, found lint.Report) (Result, error) {
 	id, err := c.Lock.Digest()
 	if err != nil {
 		return Result{}, err
@@ -200,7 +224,7 @@ func (c Config) result(ctx context.Context, d assembled, conf configured, m arti
 		return Result{}, err
 	}
 	return Result{Image: d.path, Digest: m.Artifacts[0].SHA256, Manifest: filepath.Join(c.Out, artifact.ManifestName),
-		Sums: filepath.Join(c.Out, artifact.SumsName), Console: console, Lock: id, Guest: conf.guest,
+		Sums: filepath.Join(c.Out, artifact.SumsName), Console: console, Lock: id, Lint: found, Guest: conf.guest,
 	}, artifact.UpdateSums(ctx, c.Out, filepath.Base(c.consolePath()))
 }
 

@@ -18,6 +18,8 @@ import (
 
 const (
 	configureVersion = "builder.configure/1"
+	// onBaseVersion is counted apart: it is of what configures over a base image alone.
+	onBaseVersion = 2
 	// scratchRoom is the free space that maintainer scripts get. The file is sparse: it costs nothing.
 	scratchRoom = 2 << 30
 	mebibyte    = 1 << 20
@@ -88,7 +90,7 @@ func (c Config) extract(ctx context.Context, list []lock.Package) ([]deb.Extract
 
 // configure runs the packages' scripts, once for each set of packages.
 func (c Config) configure(ctx context.Context, b *base, p packages, src *tree.Reader) (configured, progress.Outcome, error) {
-	key, err := c.configureKey()
+	key, err := c.ConfiguredKey()
 	if err != nil {
 		return configured{}, progress.Outcome{}, err
 	}
@@ -123,14 +125,15 @@ func (c Config) configure(ctx context.Context, b *base, p packages, src *tree.Re
 // overlays and settings, when the store has them: then a bake runs no guest. Only Lock and Store of
 // c are used.
 func (c Config) ConfiguredTree() (tree.Tree, bool) {
-	key, err := c.configureKey()
+	key, err := c.ConfiguredKey()
 	if err != nil {
 		return tree.Tree{}, false
 	}
 	return tree.Saved(c.Store, key)
 }
 
-func (c Config) configureKey() (cas.Digest, error) {
+// ConfiguredKey is the key of the result that ConfiguredTree returns. Only Lock of c is used.
+func (c Config) ConfiguredKey() (cas.Digest, error) {
 	type pin struct {
 		Name, Version, Arch string
 		SHA256              cas.Digest
@@ -141,7 +144,7 @@ func (c Config) configureKey() (cas.Digest, error) {
 	}
 	parts := []any{configureVersion, guest.Version, c.Lock.Arch, c.Lock.Epoch, pins}
 	if c.Lock.Base != nil {
-		parts = append(parts, c.Lock.Base.Raw)
+		parts = append(parts, c.Lock.Base.Raw, onBaseVersion)
 	}
 	b, err := json.Marshal(parts)
 	return cas.Of(b), err

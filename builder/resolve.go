@@ -18,6 +18,17 @@ import (
 	"github.com/edgebake/edgebake/builder/progress"
 )
 
+// BaseError says that the published image of a profile is not one that can be baked from. Its bytes
+// are those that its publisher signed or the profile names.
+type BaseError struct {
+	// File is its name.
+	File string
+	Err  error
+}
+
+func (e *BaseError) Error() string { return fmt.Sprintf("reading base image %s: %v", e.File, e.Err) }
+func (e *BaseError) Unwrap() error { return e.Err }
+
 // Resolver finds out what a lock has to know of a base image.
 type Resolver struct {
 	Profile profile.Loaded
@@ -42,9 +53,18 @@ func (r Resolver) Base(ctx context.Context) (*lock.BaseInputs, error) {
 	if err := r.Client.All(ctx, []fetch.Request{{Name: profile.FileName(want.URLs[0]), URLs: want.URLs, Size: -1, Digest: digest}}); err != nil {
 		return nil, err
 	}
+	inputs, err := r.read(ctx, *want, digest, signer)
+	if err != nil {
+		return nil, &BaseError{profile.FileName(want.URLs[0]), err}
+	}
+	return inputs, nil
+}
+
+// read decodes the image and looks into it.
+func (r Resolver) read(ctx context.Context, want profile.BaseImage, digest cas.Digest, signer string) (*lock.BaseInputs, error) {
 	raw, err := decode.Decode(ctx, r.Store, digest, decode.Options{Report: r.Report})
 	if err != nil {
-		return nil, fmt.Errorf("decoding base image: %w", err)
+		return nil, err
 	}
 	blob, err := r.Store.Open(digest)
 	if err != nil {
@@ -112,11 +132,11 @@ func (r Resolver) inspect(ctx context.Context, pin lock.Base) (*lock.BaseInputs,
 	}
 	installed, err := apt.ParseStatus(strings.NewReader(status))
 	if err != nil {
-		return nil, fmt.Errorf("reading packages of the base image: %w", err)
+		return nil, fmt.Errorf("reading its packages: %w", err)
 	}
 	arch := r.Profile.Profile.Arch
 	if got := archOf(installed); got != arch {
-		return nil, fmt.Errorf("reading packages of the base image: its dpkg is for %s and the profile for %s", got, arch)
+		return nil, fmt.Errorf("its dpkg is for %s and the profile for %s", got, arch)
 	}
 	out := &lock.BaseInputs{Pin: pin, Installed: installed, OwnKernel: b.ownKernel(ctx, arch)}
 	for i := range b.root.Tree.Len() {

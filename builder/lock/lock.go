@@ -57,4 +57,17 @@ type Package struct {
 	SHA256  cas.Digest `json:"sha256"`
 	// Reason says why the package is in the set: "requested", "essential", or "NAME depends".
 	Reason string `json:"reason,omitempty"`
+	// Upgrades is the version in the base image that this one replaces.
+	Upgrades string `json:"upgrades,omitempty"`
+}
+
+// Upgraded are the packages that replace another version in the base image.
+func (l Lock) Upgraded() []Package {
+	var out []Package
+	for _, p := range l.Packages {
+		if p.Upgrades != "" {
+			out = append(out, p)
+		}
+	}
+	return out
 }

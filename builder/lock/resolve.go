@@ -33,6 +33,8 @@ type Inputs struct {
 	// Keep are packages of an older lock that stay at their version, unless Update names them.
 	Keep   []Package
 	Update []string
+	// Before are the archives of an older lock: one of the same URL and suite must not be older now.
+	Before []Archive
 	// KeepGuest is the same for the guest's packages.
 	KeepGuest []Package
 }
@@ -102,11 +104,25 @@ func sourcesOf(in Inputs) ([]apt.Source, []Archive) {
 	for _, s := range in.Profile.Apt.Sources {
 		for _, suite := range s.Suites {
 			sources = append(sources, apt.Source{Name: s.Name, URLs: []string{s.URL}, Suite: suite, Components: s.Components,
-				Keyring: in.Keyrings[s.Name], Fingerprints: s.Fingerprints, Priority: s.Priority, IgnoreValidUntil: s.IgnoreValidUntil})
+				Keyring: in.Keyrings[s.Name], Fingerprints: s.Fingerprints, Priority: s.Priority, IgnoreValidUntil: s.IgnoreValidUntil,
+				Known: known(in.Before, s.URL, suite)})
 			archives = append(archives, Archive{Source: s.Name, URL: s.URL, Suite: suite, Snapshot: s.Snapshot})
 		}
 	}
 	return sources, archives
+}
+
+// known is the Date that an archive had in an older lock, or zero.
+func known(before []Archive, url, suite string) time.Time {
+	for _, a := range before {
+		if a.URL != url || a.Suite != suite || url == "" {
+			continue
+		}
+		if at, err := time.Parse(time.RFC3339, a.Date); err == nil {
+			return at
+		}
+	}
+	return time.Time{}
 }
 
 // request is what the profile asks the solver for. A package to be kept is asked for at its
@@ -140,7 +156,9 @@ func solve(u *apt.Universe, r apt.Request) ([]Package, error) {
 	}
 	out := make([]Package, 0, len(solution.Packages))
 	for _, c := range solution.Packages {
-		out = append(out, pin(c.Package, c.Reason))
+		p := pin(c.Package, c.Reason)
+		p.Upgrades = c.Upgrades
+		out = append(out, p)
 	}
 	return out, nil
 }

@@ -97,6 +97,9 @@ func sortFaults(faults []Fault) []Fault {
 	return slices.Compact(faults)
 }
 
+// Nearest is the suggestion for a word that is not among the known ones, for other files that people write.
+func Nearest(word string, candidates []string) string { return nearest(word, candidates) }
+
 // nearest returns the candidate with the smallest edit distance to word, or "" when none is near:
 // a third of the letters may differ, and always one or two.
 func nearest(word string, candidates []string) string {

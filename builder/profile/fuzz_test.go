@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -95,5 +96,20 @@ func TestPersonsOwnFiles(t *testing.T) {
 	// The keyring is named by the built-in debian-12, so the built-in one is meant.
 	if bytes.Equal(l.Keyrings["debian"], []byte("not the built-in one")) {
 		t.Error("a file beside the child replaces the keyring that a built-in profile names")
+	}
+}
+
+// deepTexts lead a parser that calls itself as deep as a megabyte allows.
+func deepTexts() []string {
+	return []string{"name: " + strings.Repeat("[", 1<<20-10), strings.Repeat("{a: ", 1<<17), strings.Repeat("- ", 1<<18), strings.Repeat("? ", 1<<18)}
+}
+
+func TestDeep(t *testing.T) {
+	for _, text := range deepTexts() {
+		_, err := profile.Load(t.Context(), profile.Options{Name: "x", Builtin: fstest.MapFS{"x.yaml": {Data: []byte(text)}}})
+		var faults *profile.FaultsError
+		if !errors.As(err, &faults) || !strings.Contains(err.Error(), "more than 200 brackets or list items are inside of each other") {
+			t.Errorf("%.20q: %.200v", text, err)
+		}
 	}
 }

@@ -39,6 +39,8 @@ type Loaded struct {
 	Keyrings map[string][]byte
 	// Overlays in the order of Profile.Overlays.
 	Overlays []overlays.Overlay
+
+	inFiles map[string]string // the variables that files of overlays have in them
 }
 
 // Load reads a profile, lays it over its parents, puts in variables and defaults, and checks it.
@@ -231,6 +233,13 @@ func (l *loader) effective(root *node) Loaded {
 	v.profile(out.Profile)
 	l.faults = append(l.faults, v.faults...)
 	l.readNamed(&out)
+	before := len(values.faults)
+	for i := range out.Overlays {
+		path := fmt.Sprintf("overlays[%d]", i)
+		values.fill(&out.Overlays[i], d.origins[path], path)
+	}
+	l.faults = append(l.faults, values.faults[before:]...)
+	out.inFiles = values.inFiles
 	return out
 }
 

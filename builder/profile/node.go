@@ -1,8 +1,10 @@
 package profile
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -15,6 +17,32 @@ const maxFile = 1 << 20
 
 // maxDepth is twice what the deepest value of a profile needs.
 const maxDepth = 20
+
+// maxOpen bounds what the YAML parser may be in at once, brackets or the "- " of one line: it calls itself for each, takes
+// time with the square of them, and a stack that is full ends the program. A profile has fewer than ten.
+const maxOpen = 200
+
+// tooDeep reports whether content would lead the parser deeper than maxOpen. Brackets in texts count too.
+func tooDeep(content []byte) bool {
+	open := 0
+	for line := range bytes.Lines(content) {
+		if fields := bytes.Fields(line); len(fields) > maxOpen && !slices.ContainsFunc(fields[:maxOpen], func(f []byte) bool { return len(f) != 1 || f[0] != '-' && f[0] != '?' }) {
+			return true
+		}
+		for _, c := range line {
+			switch c {
+			case '[', '{':
+				open++
+			case ']', '}':
+				open = max(open-1, 0)
+			}
+			if open > maxOpen {
+				return true
+			}
+		}
+	}
+	return false
+}
 
 type kind int
 
@@ -86,6 +114,9 @@ func parse(file string, content []byte) (root *node, faults []Fault) {
 	}()
 	if len(content) > maxFile {
 		return root, []Fault{{File: file, Line: 1, Column: 1, Message: fmt.Sprintf("%d bytes are more than a profile may have (%d)", len(content), maxFile)}}
+	}
+	if tooDeep(content) {
+		return root, []Fault{{File: file, Line: 1, Column: 1, Message: fmt.Sprintf("more than %d brackets or list items are inside of each other", maxOpen)}}
 	}
 	tree, err := parser.ParseBytes(content, 0, parser.AllowDuplicateMapKey())
 	if err != nil {

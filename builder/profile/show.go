@@ -18,7 +18,7 @@ func Show(w io.Writer, l Loaded) error {
 	s := &shower{origins: l.Origins, plain: regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9_./@+=,:-]*$`)}
 	p := l.Profile
 	s.lines = append(s.lines, line{text: "# " + p.Name + " from " + strings.Join(l.Sources, ", ")})
-	p.Extends, p.Variables = nil, nil // they are done
+	p.Extends, p.Variables = nil, l.inFiles // the others are done
 	s.value(reflect.ValueOf(p), "", 0)
 	_, err := io.WriteString(w, s.String())
 	return err

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/edgebake/edgebake/overlays"
 )
 
 // maxText ends variables that double each other; no value of a profile is nearly as long.
@@ -15,6 +17,8 @@ type variables struct {
 	nodes  map[string]*node
 	set    map[string]string
 	faults []Fault
+	// inFiles are those that files of overlays have in them.
+	inFiles map[string]string
 	// values are finished ones; open are being expanded, to notice circles.
 	values map[string]string
 	open   []string
@@ -22,7 +26,7 @@ type variables struct {
 
 // variables takes the variables out of root, so that they are not expanded twice.
 func (l *loader) variables(root *node) *variables {
-	v := &variables{nodes: map[string]*node{}, set: map[string]string{}, values: map[string]string{}}
+	v := &variables{nodes: map[string]*node{}, set: map[string]string{}, inFiles: map[string]string{}, values: map[string]string{}}
 	if n := root.get("variables"); n != nil && n.kind == mapping {
 		for _, e := range n.entries {
 			if e.value.kind == scalar {
@@ -124,4 +128,19 @@ func (v *variables) add(at Origin, path, suggestion, format string, args ...any)
 		File: at.File, Line: at.Line, Column: at.Column,
 		Path: path, Message: fmt.Sprintf(format, args...), Suggestion: suggestion,
 	})
+}
+
+// fill puts variables into the files of an overlay that has some; at is where the profile names it.
+func (v *variables) fill(o *overlays.Overlay, at Origin, path string) {
+	for i, f := range o.Files {
+		if !slices.Contains(o.Variables, f.Path) {
+			continue
+		}
+		o.Files[i].Content = []byte(v.expand(string(f.Content), at, path+": "+f.Path))
+		for name, value := range v.values {
+			if strings.Contains(string(f.Content), "${"+name+"}") {
+				v.inFiles[name] = value
+			}
+		}
+	}
 }

@@ -7,7 +7,8 @@ import (
 )
 
 // NormaliseChanges is Normalise for a published image in which the guest has worked: what the guest
-// did not change stays as the publisher made it, and what only traces the bake is as it was before.
+// did not change stays as the publisher made it, and what only traces the bake is as it was before. Files
+// with which dpkg and apt lock are gone: nobody holds them.
 // No changed entry has a time after epoch. src is not read: the guest's clock stands at the epoch,
 // so that even shadow(5) has the right day.
 func NormaliseChanges(ctx context.Context, before, after tree.Tree, epoch int64) (tree.Tree, error) {
@@ -26,9 +27,18 @@ func NormaliseChanges(ctx context.Context, before, after tree.Tree, epoch int64)
 		out = append(out, e)
 	}
 	for i := range before.Len() {
-		if e := before.At(i); isRemoved(e.Path) || e.Path == "etc/machine-id" {
+		if e := before.At(i); !isLock(e.Path) && (isRemoved(e.Path) || e.Path == "etc/machine-id") {
 			out = append(out, e)
 		}
 	}
 	return tree.New(relink(after, out))
+}
+
+// isLock knows the files that dpkg and apt lock, and leave behind when they are killed.
+func isLock(name string) bool {
+	switch name {
+	case "var/lib/dpkg/lock", "var/lib/dpkg/lock-frontend", "var/lib/dpkg/triggers/Lock", "var/lib/apt/lists/lock", "var/cache/apt/archives/lock":
+		return true
+	}
+	return false
 }

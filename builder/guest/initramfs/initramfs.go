@@ -73,7 +73,7 @@ func ForImage(ctx context.Context, s Source, c Compression) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return compress(raw, c)
+	return Compress(raw, c)
 }
 
 // guestModules names crc32c_generic because ext4 asks for it at mount time only, by its algorithm:
@@ -162,7 +162,8 @@ func readEntry(s Source, e tree.Entry) ([]byte, error) {
 	return data, nil
 }
 
-func compress(raw []byte, c Compression) ([]byte, error) {
+// Compress packs an archive. Zero value of c is Gzip.
+func Compress(raw []byte, c Compression) ([]byte, error) {
 	var out bytes.Buffer
 	var w io.WriteCloser
 	var err error

@@ -57,6 +57,12 @@ func (m Machine) Args() ([]string, error) {
 		args = append(args, disk...)
 	}
 	args = append(args, m.networkArgs(b)...)
+	if m.Product != "" {
+		args = append(args, "-smbios", "type=1,product="+escape(m.Product))
+	}
+	if m.RTC != "" {
+		args = append(args, "-rtc", "base="+m.RTC)
+	}
 	if m.NoReboot {
 		args = append(args, "-no-reboot")
 	}
@@ -195,6 +201,9 @@ func (m Machine) networkArgs(b board) []string {
 	netdev := "user,id=net0"
 	for _, host := range slices.Sorted(maps.Keys(m.Forward)) {
 		netdev += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", host, m.Forward[host])
+	}
+	if m.UserNet != "" {
+		netdev += "," + m.UserNet
 	}
 	return []string{"-netdev", netdev, "-device", b.network + ",netdev=net0"}
 }

@@ -20,6 +20,9 @@ func TestArgs(t *testing.T) {
 		{"pci disk", Machine{Arch: "amd64", Kernel: "k", Disks: []Disk{{Path: "a", Snapshot: true, ReadOnly: true}}}, "format=raw,file=a,snapshot=on,readonly=on -device virtio-blk-pci,drive=disk0"},
 		{"raspi3b", Machine{Arch: "arm64", Board: "raspi3b", Kernel: "k", Network: true, Disks: []Disk{{Path: "a", Bus: "sd"}}}, "-machine raspi3b -accel tcg,thread=single,tb-size=512 -smp 4 -m 1024M -kernel k -drive if=sd,format=raw,file=a -netdev user,id=net0 -device usb-net,netdev=net0"},
 		{"forwarded ports in order", Machine{Arch: "arm64", Kernel: "k", Forward: map[int]int{2222: 22, 1884: 1883}}, "user,id=net0,hostfwd=tcp:127.0.0.1:1884-:1883,hostfwd=tcp:127.0.0.1:2222-:22 -device virtio-net-device,netdev=net0"},
+		{"other network", Machine{Arch: "amd64", Kernel: "k", Network: true, UserNet: "net=169.254.0.0/16"}, "-netdev user,id=net0,net=169.254.0.0/16 -device virtio-net-pci"},
+		{"product", Machine{Arch: "amd64", Kernel: "k", Product: "OpenStack Nova"}, "-smbios type=1,product=OpenStack Nova"},
+		{"clock", Machine{Arch: "arm64", Kernel: "k", RTC: "1970-01-01T00:00:10"}, "-rtc base=1970-01-01T00:00:10"},
 		{"no reboot", Machine{Arch: "arm64", Kernel: "k", NoReboot: true}, "-no-reboot"},
 	}
 	for _, c := range cases {

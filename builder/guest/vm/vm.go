@@ -30,6 +30,13 @@ type Machine struct {
 	// card unless Network is set.
 	Network bool
 	Forward map[int]int
+	// UserNet are more options of QEMU's -netdev user, in its syntax (net=..., guestfwd=...), beginning
+	// without a comma.
+	UserNet string
+	// Product is the system's product name that SMBIOS tells; "" is QEMU's own.
+	Product string
+	// RTC is what the machine's clock begins with, 2006-01-02T15:04:05 in UTC; "" is the host's time.
+	RTC string
 	// NoReboot makes a guest's reboot end the machine.
 	NoReboot bool
 
