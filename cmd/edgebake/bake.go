@@ -13,7 +13,6 @@ import (
 	"github.com/edgebake/edgebake/builder"
 	"github.com/edgebake/edgebake/builder/artifact"
 	"github.com/edgebake/edgebake/builder/guest/vm"
-	"github.com/edgebake/edgebake/builder/lint"
 	"github.com/edgebake/edgebake/builder/progress"
 	"github.com/edgebake/edgebake/builder/verify"
 )
@@ -22,6 +21,7 @@ type bakeOptions struct {
 	ingredients
 	out    string
 	noBoot bool
+	force  bool
 	jobs   int
 }
 
@@ -30,7 +30,8 @@ func newBake(env *environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "bake PROFILE", Short: "bake an image and prove that it boots", Args: exactly(1, "a PROFILE"),
 		Long: long("bake makes the image that the profile's lock describes, boots it in QEMU on a throw-away overlay and\n"+
-			"checks it inside. Stages whose inputs have not changed come from the store. Into -o DIR go NAME.img,\n"+
+			"checks it inside. Stages whose inputs have not changed come from the store, and when nothing has, the image\n"+
+			"stays as it is (--force bakes it anew). Into -o DIR go NAME.img,\n"+
 			"manifest.json, SHA256SUMS, the verdict (verdict.json, JUnit in verdict.xml), the logs (console.log,\n"+
 			"NAME.img.configure.log) and report.json, which says where the time went. With --json one document of\n"+
 			"result and verdict goes to standard output, and JSON lines of progress to standard error.",
@@ -42,6 +43,7 @@ func newBake(env *environment) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVarP(&o.out, "output", "o", "out", "directory of the artifacts")
 	f.BoolVar(&o.noBoot, "no-boot", false, "do not boot the image")
+	f.BoolVar(&o.force, "force", false, "bake and boot anew, also when the image in the output directory is up to date")
 	f.IntVar(&o.jobs, "jobs", runtime.NumCPU(), "processors to use")
 	return cmd
 }
@@ -58,7 +60,6 @@ type kitchen struct {
 // baked is what bake --json prints. Verdict is absent when the image was not booted.
 type baked struct {
 	builder.Result
-	Lint    lint.Report     `json:"lint"`
 	Verdict *verify.Verdict `json:"verdict,omitempty"`
 }
 
@@ -74,9 +75,6 @@ func runBake(ctx context.Context, env *environment, o bakeOptions, name string) 
 		Profile: l.profile, Lock: l.lock, Store: l.store, Client: l.client, Out: o.out, Jobs: o.jobs,
 		Offline: l.offline, Report: env.reporter, Version: programVersion(),
 	}
-	if err := k.needQEMU(); err != nil {
-		return err
-	}
 	release, err := claimForBake(o.out, writtenBy(l.profile.Profile.Name))
 	if err != nil {
 		return err
@@ -87,6 +85,12 @@ func runBake(ctx context.Context, env *environment, o bakeOptions, name string) 
 		return err
 	}
 	defer free()
+	if r, ok := k.upToDate(ctx); ok {
+		return k.present(ctx, r)
+	}
+	if err := k.needQEMU(); err != nil {
+		return err
+	}
 	if err := l.unpackBundle(ctx, env.reporter); err != nil {
 		return err
 	}
@@ -126,6 +130,11 @@ func (k kitchen) serve(ctx context.Context, r builder.Result) error {
 	said := baked{Result: r}
 	err := k.judge(ctx, &said)
 	err = errors.Join(err, k.writeReport(r))
+	if err == nil { // last: what it speaks of is there under its names
+		if cause := k.remember(ctx, said); cause != nil {
+			k.env.reporter.Warn("the next bake will not see that nothing has changed: %v", cause)
+		}
+	}
 	if k.env.settings.json && (err == nil || isNegative(err)) {
 		err = errors.Join(err, k.env.printJSON(said))
 	}
@@ -137,7 +146,7 @@ func (k kitchen) serve(ctx context.Context, r builder.Result) error {
 
 // judge lets the linter read the image and QEMU boot it.
 func (k kitchen) judge(ctx context.Context, said *baked) (err error) {
-	if said.Lint, err = k.examine(ctx, said.Image); err != nil || !k.boots() {
+	if err := k.examined(ctx, said.Image, said.Lint); err != nil || !k.boots() {
 		return err
 	}
 	verdict, err := k.prove(ctx, said.Image)

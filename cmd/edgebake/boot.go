@@ -37,8 +37,9 @@ func newBoot(env *environment) *cobra.Command {
 		Use: "boot IMAGE", Short: "boot an image in QEMU as its board would", Args: exactly(1, "an IMAGE"),
 		Long: long("boot starts an image on a throw-away overlay: arm64 with the kernel, initrd, device tree and command line of\n"+
 			"the image's own FAT, amd64 by UEFI. The image itself is only read. With --check it gives the image a test\n"+
-			"seed, runs checks inside and writes verdict.json, verdict.xml (JUnit) and console.log into -o DIR; without\n"+
-			"it the terminal is the console (power the machine off, or press Ctrl-C, to end).",
+			"seed, runs checks inside and writes verdict.json, verdict.xml (JUnit) and console.log into -o DIR; a node\n"+
+			"that joins gets a CloudCore on this host's loopback, and is started a second time. Without --check the\n"+
+			"terminal is the console (power the machine off, or press Ctrl-C, to end).",
 			"edgebake boot out/edge.img --check\nedgebake boot out/edge.img --ssh --port 2222"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runBoot(cmd.Context(), env, o, args[0]) },
 	}
@@ -48,7 +49,7 @@ func newBoot(env *environment) *cobra.Command {
 	f.BoolVar(&o.ssh, "ssh", false, "forward a port of this host to the machine's SSH")
 	f.IntVar(&o.port, "port", 2222, "the port that --ssh forwards")
 	f.DurationVar(&o.timeout, "timeout", 0, "end the machine after this time (default: 20m with --check, none without)")
-	f.StringSliceVar(&o.checks, "checks", nil, "checks to run with --check (default: all)")
+	f.StringSliceVar(&o.checks, "checks", nil, "checks to run with --check (default: those of the image's manifest)")
 	f.StringVarP(&o.out, "output", "o", "", "directory of the verdict and the console log (default: beside the image)")
 	return cmd
 }
@@ -111,7 +112,11 @@ func runCheck(ctx context.Context, env *environment, o bootOptions, path, arch s
 		checks = made.Checks
 	}
 	if len(checks) == 0 {
-		checks = verify.AllChecks()
+		checks = verify.PlainChecks()
+	}
+	checks, err := env.joinable(checks, o.machine, len(o.checks) > 0)
+	if err != nil {
+		return err
 	}
 	for _, c := range checks {
 		if !slices.Contains(verify.AllChecks(), c) {
@@ -163,6 +168,11 @@ func (env *environment) check(ctx context.Context, path, dir string, o verify.Ch
 	}
 	defer log.Close()
 	o.Log = log
+	o, stop, err := withCloudCore(ctx, o)
+	if err != nil {
+		return verify.Verdict{}, err
+	}
+	defer stop()
 	done := env.reporter.Stage("boot")
 	verdict, err := verify.Check(ctx, path, o)
 	done(stageOutcome(verdict, err))

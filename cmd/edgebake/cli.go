@@ -12,10 +12,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/edgebake/edgebake/cloudinit/token"
 )
 
 // Main runs edgebake and returns its exit code. The first interrupt ends it cleanly, the second
@@ -28,6 +31,10 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	env := &environment{stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv}
 	root := newRoot(env)
 	root.SetArgs(args)
+	if slices.ContainsFunc(args, token.Contains) { // and it is not repeated in any message
+		explain(stderr, errors.New("an argument holds a KubeEdge token, which every user of this machine sees in ps"), "take it from a file, standard input, a command or the cluster: edgebake seed --help")
+		return exitUsage
+	}
 	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("%w: %w", context.Canceled, err)

@@ -23,6 +23,8 @@ import (
 	"github.com/edgebake/edgebake/builder/profile"
 	"github.com/edgebake/edgebake/builder/tree"
 	"github.com/edgebake/edgebake/builder/verify"
+	"github.com/edgebake/edgebake/cloudinit/inventory"
+	"github.com/edgebake/edgebake/cloudinit/token"
 )
 
 func TestOutcome(t *testing.T) {
@@ -49,6 +51,7 @@ func TestOutcome(t *testing.T) {
 		"small disk":  {&disk.SizeError{}, 1, "disk.size"},
 		"small ext4":  {&ext4.TooSmallError{}, 1, "disk.size"},
 		"small FAT":   {&fat.TooSmallError{}, 1, "disk.size"},
+		"full FAT":    {&fat.NoRoomError{}, 1, "nothing was written"},
 		"unknown":     {&apt.UnknownPackageError{}, 1, "profile"},
 		"chain":       {&apt.UnsatisfiableError{}, 1, "packages"},
 		"collision":   {&tree.CollisionError{}, 1, "profile"},
@@ -65,6 +68,10 @@ func TestOutcome(t *testing.T) {
 		"hash":        {&cas.MismatchError{}, 3, "--mirror"},
 		"damage":      {&cas.DamagedError{}, 3, "again"},
 		"signature":   {&apt.SignatureError{}, 3, "fingerprints"},
+		"bad CA":      {&token.WrongCAError{}, 3, "ca.crt"},
+		"old token":   {&token.ExpiredError{}, 6, "fresh"},
+		"no token":    {&token.FormatError{}, 2, "nothing"},
+		"inventory":   {&inventory.FaultsError{}, 2, "inventory"},
 		"stale":       {&lock.StaleError{Profile: "mine"}, 4, "edgebake lock PROFILE"},
 		"no lock":     {&lock.MissingError{Profile: "mine"}, 4, "edgebake lock PROFILE"},
 		"bad lock":    {&lockError{errors.New("x")}, 4, "edgebake lock PROFILE"},

@@ -25,6 +25,7 @@ func (e *lintError) Error() string {
 
 type lintOptions struct {
 	rules      []string
+	booted     bool
 	role, arch string
 }
 
@@ -33,11 +34,14 @@ func newLint(env *environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "lint IMAGE", Short: "examine an image without starting it", Args: exactly(1, "one image"),
 		Long: long("lint reads a raw image and names what will not work on a node, and what must not be given away: each with\n"+
-			"the path, why, and the fix. It exits with 5 when there is an error among the findings.\n\nRules:\n"+ruleTable(),
-			"edgebake lint edge.img\nedgebake lint edge.img --rules kernel,cgroup-flags --role edge"),
+			"the path, why, and the fix. It exits with 5 when there is an error among the findings. With --booted it reads\n"+
+			"the disk of a node that has run: what every boot leaves there (identity, logs, locks, the node's own keys) is\n"+
+			"no finding, a token that was to be scrubbed still is.\n\nRules:\n"+ruleTable(),
+			"edgebake lint edge.img\nedgebake lint edge.img --rules kernel,cgroup-flags --role edge\nedgebake lint card.img --booted"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runLint(cmd.Context(), env, o, args[0]) },
 	}
 	cmd.Flags().StringSliceVar(&o.rules, "rules", nil, "apply these rules only, by name, separated by commas")
+	cmd.Flags().BoolVar(&o.booted, "booted", false, "the image has run as a node: its identity, logs and own keys are in order")
 	cmd.Flags().StringVar(&o.role, "role", string(lint.Any), "what the node is for: edge, master, or any to find out from the image")
 	cmd.Flags().StringVar(&o.arch, "arch", "", "architecture that the image is for (default: what dpkg's database says)")
 	return cmd
@@ -60,7 +64,7 @@ func runLint(ctx context.Context, env *environment, o lintOptions, name string) 
 		return err
 	}
 	defer img.Close()
-	report, err := lint.Run(ctx, img, lint.Options{Rules: o.rules, Role: lint.Role(o.role), Arch: o.arch})
+	report, err := lint.Run(ctx, img, lint.Options{Rules: o.rules, Booted: o.booted, Role: lint.Role(o.role), Arch: o.arch})
 	var unknown *lint.UnknownRuleError
 	switch {
 	case errors.As(err, &unknown):

@@ -77,8 +77,15 @@ func runLock(ctx context.Context, env *environment, o lockOptions, name string) 
 	for _, name := range firstUse {
 		env.reporter.Warn("nobody publishes a hash of %s: it is pinned as it came", name)
 	}
+	if len(firstUse) > 0 {
+		env.reporter.Note("who knows a hash writes it into the profile: sha256 or sha512 of a file, NAME@sha256:DIGEST of a container image")
+	}
+	upgraded := pinned.Upgraded()
+	for _, p := range upgraded {
+		env.reporter.Note("%s %s of the base image is replaced by %s (%s)", p.Name, p.Upgrades, p.Version, p.Reason)
+	}
 	if env.settings.json {
-		return env.printJSON(map[string]any{"path": path, "packages": len(pinned.Packages), "components": len(pinned.Components), "firstUse": firstUse})
+		return env.printJSON(map[string]any{"path": path, "packages": len(pinned.Packages), "upgrades": len(upgraded), "components": len(pinned.Components), "firstUse": firstUse})
 	}
 	fmt.Fprintf(env.stdout, "%s: %d packages, %d components\n", path, len(pinned.Packages), len(pinned.Components))
 	return nil
@@ -142,7 +149,7 @@ func resolve(ctx context.Context, env *environment, l profile.Loaded, path strin
 	if err != nil {
 		return lock.Lock{}, err
 	}
-	in := lock.Inputs{Profile: l.Profile, ProfileDigest: digest, Keyrings: l.Keyrings, Now: time.Now(), Update: update}
+	in := lock.Inputs{Profile: l.Profile, ProfileDigest: digest, Keyrings: l.Keyrings, Now: time.Now(), Update: update, Before: before(l, path).Archives}
 	if keep {
 		old, err := readLock(l, path)
 		if err != nil {
@@ -171,22 +178,23 @@ func resolve(ctx context.Context, env *environment, l profile.Loaded, path strin
 	in.Profile, in.Asked, in.Keyrings = trusted.Profile, &l.Profile, trusted.Keyrings
 	base := builder.Resolver{Profile: trusted, Store: in.Store, Client: in.Client, Report: env.reporter, Now: in.Now}
 	if in.Base, err = base.Base(ctx); err != nil {
-		return lock.Lock{}, err
+		return lock.Lock{}, supply(err, supplyBase)
 	}
 	kit := component.Kit{Store: in.Store, Client: in.Client, Profile: l, Go: component.Go{Offline: env.settings.offline}}
-	if in.Components, err = kit.Resolve(ctx, before(l, path)); err != nil {
-		return lock.Lock{}, err
+	if in.Components, err = kit.Resolve(ctx, before(l, path).Components); err != nil {
+		return lock.Lock{}, supply(err, supplyComponent)
 	}
-	return lock.Resolve(ctx, in)
+	pinned, err := lock.Resolve(ctx, in)
+	return pinned, supply(err, supplyArchive)
 }
 
-// before are the components of the lock at path, if there is a readable one.
-func before(l profile.Loaded, path string) []lock.Component {
+// before is the lock at path, if there is a readable one.
+func before(l profile.Loaded, path string) lock.Lock {
 	old, err := readLock(l, path)
 	if err != nil {
-		return nil
+		return lock.Lock{}
 	}
-	return old.Components
+	return old
 }
 
 // checkUpdate refuses packages to update that are not in the lock.

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/edgebake/edgebake/builder"
 	"github.com/edgebake/edgebake/builder/apt"
 	"github.com/edgebake/edgebake/builder/boot"
 	"github.com/edgebake/edgebake/builder/bundle"
@@ -25,6 +26,8 @@ import (
 	"github.com/edgebake/edgebake/builder/profile"
 	"github.com/edgebake/edgebake/builder/tree"
 	"github.com/edgebake/edgebake/builder/verify"
+	"github.com/edgebake/edgebake/cloudinit/inventory"
+	"github.com/edgebake/edgebake/cloudinit/token"
 )
 
 // Exit codes.
@@ -102,9 +105,14 @@ func remedies() []remedy {
 		{exitUsage, as[*usageError]("see: edgebake COMMAND --help")},
 		{exitUsage, cobraUsage},
 		{exitUsage, with(func(e *profile.FaultsError) string { return "correct the profile, then: edgebake validate " + e.Name })},
+		{exitUsage, as[*inventory.FaultsError]("correct the inventory and run the same command again: nothing was written")},
+		{exitUsage, as[*token.FormatError]("nothing was written")},
+		{exitRefused, as[*token.ExpiredError]("get a fresh one: CloudCore makes one every 12 hours, valid for 24 (keadm gettoken, or --kubeconfig); a node also takes a token that is put beside its seed later")},
+		{exitUnverified, as[*token.WrongCAError]("take the token of the cluster whose certificate this is, or the certificate of the token's cluster (https://CLOUDCORE:10002/ca.crt)")},
 		{exitStale, as[*lock.StaleError]("edgebake lock PROFILE takes what the archives have now; with --keep it keeps every version")},
 		{exitStale, as[*lock.MissingError]("edgebake lock PROFILE")},
 		{exitStale, as[*lockError]("restore it, or write it anew: edgebake lock PROFILE")},
+		{exitUnverified, as[*apt.RollbackError]("nothing was changed: name another mirror (--mirror PREFIX=URL), or try again later; who wants the older packages removes the lock first")},
 		{exitUnverified, as[*cas.MismatchError]("nothing of it was kept: try again, or another mirror (--mirror PREFIX=URL); if the archive changed: edgebake lock PROFILE")},
 		{exitUnverified, as[*apt.SignatureError]("nothing of it was used: try another mirror, or compare the keyring and the fingerprints in the profile with what the archive publishes")},
 		{exitUnverified, as[*cas.DamagedError]("run the same command again: it is fetched or made anew; a disk that does this twice is failing")},
@@ -116,12 +124,16 @@ func remedies() []remedy {
 		{exitFailed, notPermitted},
 		{exitFailed, as[*cas.InUseError]("wait for the other edgebake to end, or use another store (--store DIR)")},
 		{exitFailed, as[*cas.NotFoundError]("run the same command again: it is fetched or made anew")},
+		{exitFailed, as[*builder.BaseError](otherBase)},
+		{exitFailed, as[*builder.BaseRoomError]("put less on it (overlays, boot.configTxt, packages with kernels or firmware), or name an image with a larger one in base.image; then: edgebake lock PROFILE")},
+		{exitFailed, with(func(e *supplyError) string { return e.how })},
 		{exitFailed, as[*fetch.NotFoundError]("if the archive dropped it: edgebake lock PROFILE pins what the archive has now")},
 		{exitFailed, as[*fetch.OfflineError]("run edgebake fetch PROFILE once without --offline, or bring the inputs with --vendor (edgebake vendor --help)")},
 		{exitFailed, as[*fetch.Error]("check the network and the address (edgebake doctor), or name a mirror: --mirror PREFIX=URL")},
 		{exitFailed, as[*disk.SizeError](raiseSize)},
 		{exitFailed, as[*ext4.TooSmallError](raiseSize)},
 		{exitFailed, as[*fat.TooSmallError](raiseSize)},
+		{exitFailed, as[*fat.NoRoomError]("nothing was written")},
 		{exitFailed, as[*apt.UnknownPackageError]("correct the name in the profile, or add the source that has the package")},
 		{exitFailed, as[*apt.UnsatisfiableError]("drop or change one of the packages in this chain, or add the source that has what they need")},
 		{exitFailed, as[*tree.CollisionError]("rename the path in one of them, or leave one of them out of the profile")},
@@ -140,6 +152,8 @@ func remedies() []remedy {
 }
 
 const raiseSize = "raise disk.size or the partition's size in the profile, then: edgebake lock PROFILE"
+
+const otherBase = "name another image in base.image of the profile, or mend a copy of this one and name that (file:///..., with its sha256); then: edgebake lock PROFILE"
 
 // as fits every error of a type.
 func as[T error](hint string) func(error) (string, bool) {
