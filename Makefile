@@ -7,7 +7,10 @@ PROFILE  ?= edge-rpi-debian-12
 OUT      ?= out
 BAKE     ?=
 FUZZTIME ?= 20s
+CUTS     ?= 20
 TESTS    ?= ./...
+# For how long make test runs each fuzz test.
+FUZZSMOKE := 2s
 
 GO       ?= go
 LINT     := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -17,12 +20,12 @@ export CGO_ENABLED := 0
 # What baking and booting need, and what the tests compare with.
 BAKE_PACKAGES := qemu-system-arm qemu-system-x86 ovmf
 TEST_PACKAGES := $(BAKE_PACKAGES) qemu-efi-aarch64 qemu-utils e2fsprogs mtools dosfstools gdisk fdisk parted \
-	xz-utils zstd cpio gpgv gnupg python3 cloud-init busybox-static device-tree-compiler shellcheck grub-common grub-pc-bin curl
+	xz-utils zstd lz4 cpio gpgv gnupg python3 cloud-init busybox-static device-tree-compiler shellcheck systemd-journal-remote xorriso netplan.io wpasupplicant openssh-client grub-common grub-pc-bin curl openssl
 
 .PHONY: help
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
-	@echo "Variables: PROFILE=$(PROFILE) OUT=$(OUT) BAKE=\"--flags of bake\" TESTS=$(TESTS) FUZZTIME=$(FUZZTIME)"
+	@echo "Variables: PROFILE=$(PROFILE) OUT=$(OUT) BAKE=\"--flags of bake\" TESTS=$(TESTS) FUZZTIME=$(FUZZTIME) CUTS=$(CUTS)"
 
 .PHONY: build
 build: go ## build bin/edgebake, one static binary
@@ -34,14 +37,17 @@ bake: bake-packages build ## bake PROFILE, boot it in QEMU, print the verdict an
 	bin/edgebake fetch $(PROFILE) || bin/edgebake lock $(PROFILE)
 	bin/edgebake bake $(PROFILE) -o $(OUT)/$(PROFILE) $(BAKE)
 
-# Tests run in two parts, so that boots do not compete with the unit tests for the processor.
+# Tests run in three parts, so that boots do not compete with the others for the processor: tests and the
+# seeds of fuzz tests, each fuzz test for a moment with new inputs, and boots. Two
+# boots at a time: each has phases in which it needs one processor, or waits.
 BOOT_TESTS := ^Test(Boot|Bake|Reproducible)
 
 .PHONY: test
-test: setup ## run every test; the tests that bake and boot come last
+test: setup ## run every test, each fuzz test for a moment; the tests that bake and boot come last
 	@status=0; { \
 	  $(GO) test -json -timeout 25m -skip '$(BOOT_TESTS)' $(TESTS) || status=1; \
-	  $(GO) test -json -timeout 75m -count=1 -run '$(BOOT_TESTS)' ./test || status=1; \
+	  $(GO) run ./test/fuzz -json -time $(FUZZSMOKE) $(TESTS) || status=1; \
+	  $(GO) test -json -timeout 85m -count=1 -parallel 2 -run '$(BOOT_TESTS)' ./test || status=1; \
 	  exit $$status; \
 	} 2>&1 | $(GO) run ./test/count
 
@@ -53,17 +59,17 @@ check: go ## gofmt, go vet, golangci-lint, shellcheck
 	$(LINT) run
 	shellcheck .ci/run
 
+.PHONY: powercut
+powercut: setup ## cut the power of a node's first boot at CUTS random moments; hours on a slow machine
+	EDGEBAKE_POWERCUTS=$(CUTS) $(GO) test -v -timeout 12h -count=1 -run 'TestBakeKubeEdgeRaspberryPi/power' ./test
+
 .PHONY: bench
 bench: go ## run the Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem $(TESTS)
 
 .PHONY: fuzz
-fuzz: go ## run every fuzz test for FUZZTIME
-	for package in $$($(GO) list $(TESTS)); do \
-	  for name in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
-	    echo "$$package $$name"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$package; \
-	  done; \
-	done
+fuzz: go ## run every fuzz test for FUZZTIME; what is found is kept in testdata/fuzz
+	$(GO) run ./test/fuzz -time $(FUZZTIME) -cache "$$($(GO) env GOCACHE)/fuzz" $(TESTS)
 
 .PHONY: clean
 clean: ## remove bin and out; the store stays (edgebake gc cleans that)

@@ -42,7 +42,7 @@ func TestVendor(t *testing.T) {
 }
 
 // program builds edgebake.
-func program(t *testing.T) string {
+func program(t testing.TB) string {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), "edgebake")
 	if out, err := exec.Command("go", "build", "-o", bin, "../cmd/edgebake").CombinedOutput(); err != nil {

@@ -37,6 +37,7 @@ disk:
 // TestBakeExtendsAnInterruptedSystem gives the guest a system whose dpkg was interrupted, and two
 // packages from the archive. Then it shows what a failing and what an endless script look like.
 func TestBakeExtendsAnInterruptedSystem(t *testing.T) {
+	t.Parallel()
 	run, dir := edgebake(t), t.TempDir()
 	little, more := filepath.Join(dir, "little.yaml"), filepath.Join(dir, "more.yaml")
 	write(t, little, littleSystem)
@@ -140,7 +141,7 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-func readLock(t *testing.T, path string) lock.Lock {
+func readLock(t testing.TB, path string) lock.Lock {
 	t.Helper()
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -275,6 +276,12 @@ func halfConfigure(t *testing.T, src *tree.Reader, c tree.Content) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return halfConfigured(t, status)
+}
+
+// halfConfigured changes what dpkg's database says of tzdata.
+func halfConfigured(t testing.TB, status []byte) []byte {
+	t.Helper()
 	old, half := []byte("Package: tzdata\nStatus: install ok installed\n"), []byte("Package: tzdata\nStatus: install ok half-configured\n")
 	if !bytes.Contains(status, old) {
 		t.Fatal("tzdata is not installed")

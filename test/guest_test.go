@@ -15,6 +15,7 @@ import (
 // TestBakeStopsAtFailingScript bakes a real system with one more package, whose preinst fails in a
 // real guest: the error has the package, the script, its exit code and what it printed.
 func TestBakeStopsAtFailingScript(t *testing.T) {
+	t.Parallel()
 	oracle.Need(t, "qemu-system-x86_64")
 	dir := t.TempDir()
 	repo := aptrepo.New(t)

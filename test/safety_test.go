@@ -128,7 +128,7 @@ func testDamagedStore(t *testing.T, bin string) {
 		inputs[string(p.SHA256)] = true
 	}
 	made := w.damage(func(digest string) bool { return !inputs[digest] })
-	cmd := w.command(w.files(), "bake", "--no-boot", "--offline")
+	cmd := w.command(w.files(), "bake", "--no-boot", "--force", "--offline")
 	stderr := w.ends(0, cmd, "warning: reading blob", "its SHA-256 is")
 	if got := w.bake(); got != want || made == 0 || strings.Contains(stderr, "fetching") {
 		t.Errorf("after damage to %d results the image is %s, otherwise %s", made, got, want)
@@ -137,7 +137,7 @@ func testDamagedStore(t *testing.T, bin string) {
 		t.Error("not all inputs are in the store")
 	}
 	// Without a network the inputs are gone, and the message says how to get them.
-	w.ends(1, w.command("http://nowhere.example.org", "bake", "--no-boot", "--offline"), "warning: reading blob", "not in the store", "without --offline")
+	w.ends(1, w.command("http://nowhere.example.org", "bake", "--no-boot", "--force", "--offline"), "warning: reading blob", "not in the store", "without --offline")
 	if got := w.bake(); got != want {
 		t.Errorf("after damage to the inputs the image is %s, otherwise %s", got, want)
 	}

@@ -55,39 +55,94 @@ func (u *ubuntu) settings() []string {
 	return append(u.flags(), "--config", config)
 }
 
-// bake locks and bakes a built-in profile over the stand-ins, nothing of it changed.
-func (u *ubuntu) bake(profile string) (baked, lock.Lock) {
-	u.t.Helper()
-	b, flags, locks := shared(u.t), u.settings(), u.t.TempDir()
-	u.run(append([]string{"lock", profile, "--store", b.store, "-o", locks}, flags...)...)
-	out := bake(u.t, u.run, profile, b.store, locks, flags...)
-	u.t.Logf("%s: SHA-256 %s", profile, digestOf(u.t, out))
-	positive(u.t, out)
-	checkDisk(u.t, out.image)
-	text, err := os.ReadFile(filepath.Join(locks, profile+lock.Extension))
-	must(u.t, err)
-	l, err := lock.Parse(profile, text)
-	must(u.t, err)
-	return out, l
+// in is u for a subtest.
+func (u *ubuntu) in(t *testing.T) *ubuntu {
+	v := *u
+	v.t = t
+	return &v
 }
+
+// lockOver locks a profile, built in or a file, over the stand-ins. It returns the directory of the
+// lock, and the flags that lead there.
+func (u *ubuntu) lockOver(profile string) (locks string, l lock.Lock, flags []string) {
+	u.t.Helper()
+	locks, flags = u.t.TempDir(), u.settings()
+	u.run(append([]string{"lock", profile, "--store", shared(u.t).store, "-o", locks}, flags...)...)
+	data, err := os.ReadFile(filepath.Join(locks, profileName(profile)+lock.Extension))
+	must(u.t, err)
+	l, err = lock.Parse(profile, data)
+	must(u.t, err)
+	return locks, l, flags
+}
+
+// pinned is a profile with its lock, and what lockOver returned with it.
+type pinned struct {
+	profile, locks string
+	lock           lock.Lock
+	flags          []string
+}
+
+func (u *ubuntu) pin(profile string) pinned {
+	u.t.Helper()
+	locks, l, flags := u.lockOver(profile)
+	return pinned{profile, locks, l, flags}
+}
+
+// bakeIn bakes in a store. It ends in a linted image, and in a verdict without --no-boot.
+func (u *ubuntu) bakeIn(store string, p pinned, more ...string) baked {
+	u.t.Helper()
+	out := bake(u.t, u.run, p.profile, store, p.locks, append(p.flags, more...)...)
+	u.t.Logf("%s: SHA-256 %s", p.profile, digestOf(u.t, out))
+	if !slices.Contains(more, noBoot) {
+		positive(u.t, out)
+	}
+	return out
+}
+
+// bake locks and bakes a profile over the stand-ins, nothing of it changed.
+func (u *ubuntu) bake(profile string, more ...string) (baked, lock.Lock) {
+	u.t.Helper()
+	p := u.pin(profile)
+	return u.bakeIn(shared(u.t).store, p, more...), p.lock
+}
+
+const noBoot = "--no-boot"
 
 // TestBakeUbuntuRaspberryPi bakes the Raspberry Pi edge image from the stand-in of Ubuntu's own
 // image and proves it. QEMU's Raspberry Pi 3 takes five minutes for a boot, so here one image has to
 // do for it: that of TestBakeEdgeRaspberryPi.
 func TestBakeUbuntuRaspberryPi(t *testing.T) {
+	t.Parallel()
 	run := edgebake(t)
-	b, l := newFocal(t, run, standin.Pi{Point: "20.04.5", Checksums: ext4.MetadataCsum}).bake("edge-rpi-ubuntu-20.04")
-	untouched(t, b, l, []int{1, 2}, append(installing(), "boot/firmware/cmdline.txt"))
+	u := newFocal(t, run, standin.Pi{Point: "20.04.5", Checksums: ext4.MetadataCsum})
+	t.Run("edge", func(t *testing.T) {
+		b, l := u.in(t).bake("edge-rpi-ubuntu-20.04")
+		checkDisk(t, b.image)
+		untouched(t, b, l, []int{1, 2}, append(installing(), "boot/firmware/cmdline.txt"))
+	})
+	t.Run("20.04.3", func(t *testing.T) { olderPi(t, u.in(t)) })
 }
 
-// TestBakeUbuntuMaster bakes the Kubernetes master from the stand-in of Ubuntu's cloud image and
-// proves it under UEFI and a BIOS.
-func TestBakeUbuntuMaster(t *testing.T) {
+// TestBakeUbuntuCloud bakes what starts from Ubuntu's cloud image. The Kubernetes master is proved
+// under UEFI and a BIOS; the others differ from it in packages and components alone.
+func TestBakeUbuntuCloud(t *testing.T) {
+	t.Parallel()
 	run := edgebake(t)
-	b, l := newBionic(t, run).bake("master-ubuntu-18.04")
-	untouched(t, b, l, []int{1}, append(installing(), "boot/grub/grub.cfg"))
-	run("boot", b.image, "--check", "--machine", "pc", "--checks", "multi-user,cmdline-flags,cri")
-	positive(t, b)
+	u := newBionic(t, run)
+	t.Run("master", func(t *testing.T) {
+		b, l := u.in(t).bake("master-ubuntu-18.04")
+		checkDisk(t, b.image)
+		untouched(t, b, l, []int{1}, installing())
+		run("boot", b.image, "--check", "--machine", "pc", "--checks", "multi-user,cmdline-flags,cri")
+		positive(t, b)
+	})
+	for _, profile := range []string{"worker-ubuntu-18.04", "edge-ubuntu-18.04"} {
+		t.Run(profile, func(t *testing.T) {
+			b, l := u.in(t).bake(profile, noBoot)
+			untouched(t, b, l, []int{1}, installing())
+		})
+	}
+	t.Run("interrupted", func(t *testing.T) { interrupted(t, u.in(t)) })
 }
 
 // untouched compares a baked image with the base that it was made from: partitions that were not

@@ -9,9 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/edgebake/edgebake/builder"
 	"github.com/edgebake/edgebake/builder/cas"
 	"github.com/edgebake/edgebake/builder/lock"
+	"github.com/edgebake/edgebake/builder/tree"
 	"github.com/edgebake/edgebake/test/aptrepo"
 	"github.com/edgebake/edgebake/test/oracle"
 	"github.com/edgebake/edgebake/test/standin"
@@ -28,7 +31,7 @@ var sharedBench = sync.OnceValues(func() (string, error) {
 	return os.MkdirTemp("", "edgebake-test")
 })
 
-func shared(t *testing.T) bench {
+func shared(t testing.TB) bench {
 	t.Helper()
 	dir, err := sharedBench()
 	must(t, err)
@@ -46,17 +49,28 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-// locked locks a profile once and returns its lock.
-func (b bench) locked(t *testing.T, run func(...string) string, name string) lock.Lock {
+// alone keeps other tests, and other processes with the same directory, from doing the same work at
+// the same time: they wait, and find it done.
+func (b bench) alone(t testing.TB, work string) (done func()) {
 	t.Helper()
-	path := filepath.Join(b.locks, strings.TrimSuffix(filepath.Base(name), ".yaml")+lock.Extension)
+	f, err := os.Create(filepath.Join(b.locks, work+".busy"))
+	must(t, err)
+	must(t, unix.Flock(int(f.Fd()), unix.LOCK_EX))
+	return func() { _ = f.Close() } // nothing was written
+}
+
+// locked locks a profile once and returns its lock.
+func (b bench) locked(t testing.TB, run func(...string) string, name string) lock.Lock {
+	t.Helper()
+	path := filepath.Join(b.locks, profileName(name)+lock.Extension)
+	defer b.alone(t, "lock-"+profileName(name))()
 	if _, err := os.Stat(path); err != nil {
 		run("lock", name, "--store", b.store, "-o", b.locks)
 	}
@@ -67,21 +81,31 @@ func (b bench) locked(t *testing.T, run func(...string) string, name string) loc
 	return l
 }
 
-// debianBase is the configured system of a Debian profile. It is baked when nobody has done it.
-func debianBase(t *testing.T, run func(...string) string, name string) standin.Base {
+// configured is the configured system of a profile from packages. It is made when nobody has done it.
+func (b bench) configured(t testing.TB, run func(...string) string, l lock.Lock, name string) tree.Tree {
 	t.Helper()
-	b := shared(t)
-	l := b.locked(t, run, name)
 	store, err := cas.Open(b.store)
 	must(t, err)
+	defer b.alone(t, "configure-"+profileName(name))()
 	c := builder.Config{Lock: l, Store: store}
-	configured, ok := c.ConfiguredTree()
+	system, ok := c.ConfiguredTree()
 	if !ok {
-		bake(t, run, name, b.store, b.locks, "--no-boot")
-		if configured, ok = c.ConfiguredTree(); !ok {
+		bake(t, run, name, b.store, b.locks, noBoot)
+		if system, ok = c.ConfiguredTree(); !ok {
 			t.Fatalf("%s was baked and its configured system is not in the store", name)
 		}
 	}
+	return system
+}
+
+// debianBase is the configured system of a Debian profile, to make stand-ins of Ubuntu's images from.
+func debianBase(t testing.TB, run func(...string) string, name string) standin.Base {
+	t.Helper()
+	b := shared(t)
+	l := b.locked(t, run, name)
+	configured := b.configured(t, run, l, name)
+	store, err := cas.Open(b.store)
+	must(t, err)
 	base, err := standin.New(t.Context(), store, l, configured)
 	must(t, err)
 	t.Cleanup(func() { _ = base.Reader.Close() }) // read only
@@ -90,7 +114,7 @@ func debianBase(t *testing.T, run func(...string) string, name string) standin.B
 
 // ubuntu is all that the Ubuntu profiles of one architecture download, as stand-ins on one server.
 type ubuntu struct {
-	t              *testing.T
+	t              testing.TB
 	run            func(...string) string
 	base           standin.Base
 	up             *standin.Upstream
@@ -102,7 +126,7 @@ type ubuntu struct {
 func onlyInUbuntu() []string { return []string{"ebtables", "libgpgme11", "python3-apt"} }
 
 // newUbuntu publishes everything but the images. debian is the profile that the base is made of.
-func newUbuntu(t *testing.T, run func(...string) string, debian string, release standin.Release, url string) *ubuntu {
+func newUbuntu(t testing.TB, run func(...string) string, debian string, release standin.Release, url string) *ubuntu {
 	t.Helper()
 	u := &ubuntu{t: t, run: run, base: debianBase(t, run, debian)}
 	u.up = standin.NewUpstream(t.TempDir(), time.Unix(u.base.Lock.Epoch, 0))
@@ -163,7 +187,7 @@ func (u *ubuntu) signing() standin.Signing {
 }
 
 // newFocal is Ubuntu 20.04 for the Raspberry Pi with its image.
-func newFocal(t *testing.T, run func(...string) string, p standin.Pi) *ubuntu {
+func newFocal(t testing.TB, run func(...string) string, p standin.Pi) *ubuntu {
 	t.Helper()
 	u := newUbuntu(t, run, "edge-rpi-debian-12", standin.Focal(), "http://ports.ubuntu.com/ubuntu-ports")
 	must(t, u.up.Pi(t.Context(), u.base, p, shared(t).images, oracle.Need(t, "xz"), u.signing()))
@@ -171,7 +195,7 @@ func newFocal(t *testing.T, run func(...string) string, p standin.Pi) *ubuntu {
 }
 
 // newBionic is Ubuntu 18.04 for clouds with its image.
-func newBionic(t *testing.T, run func(...string) string) *ubuntu {
+func newBionic(t testing.TB, run func(...string) string) *ubuntu {
 	t.Helper()
 	grub, err := standin.NewBIOSGRUB(t.Context(), oracle.Need(t, "grub-mkimage"), t.TempDir())
 	must(t, err)

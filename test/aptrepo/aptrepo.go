@@ -42,6 +42,8 @@ type Repo struct {
 	debs  []Deb
 	Suite string // default "stable"
 	Arch  string // default "arm64"
+	// Date of the Release; zero is a fixed one.
+	Date time.Time
 	// ValidUntil of the Release; zero leaves the field out.
 	ValidUntil time.Time
 	// Fields are further lines of the Release: "NotAutomatic: yes\n".

@@ -121,7 +121,11 @@ func (r *Repo) compress(form string, data []byte) []byte {
 }
 
 func (r *Repo) release(sums string) string {
-	text := "Origin: Test\nDate: " + date.Format(time.RFC1123) + "\n"
+	at := date
+	if !r.Date.IsZero() {
+		at = r.Date.UTC()
+	}
+	text := "Origin: Test\nDate: " + at.Format(time.RFC1123) + "\n"
 	if !r.Flat {
 		archs := r.Arch
 		if r.SplitAll {

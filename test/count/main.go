@@ -1,5 +1,6 @@
 // Command count reads the events of one or more `go test -json` runs, prints the packages'
-// results and the output of what failed, and ends with "N passed, N failed, N skipped".
+// results and the output of what failed, and ends with the last lines of each failure and
+// "N passed, N failed, N skipped".
 //
 // It counts tests that have no subtests, and subtests that have none: each is one. The exit
 // code is 1 when anything failed, or when nothing ran.
@@ -20,7 +21,10 @@ type event struct {
 	Elapsed                                   float64
 }
 
-type totals struct{ passed, failed, skipped int }
+type totals struct {
+	passed, failed, skipped int
+	endings                 string // of what failed: who reads only the end of a log finds the reasons there
+}
 
 func main() {
 	t, err := count(os.Stdin, os.Stdout)
@@ -28,6 +32,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	fmt.Print(t.endings)
 	fmt.Printf("%d passed, %d failed, %d skipped\n", t.passed, t.failed, t.skipped)
 	if t.failed > 0 || t.passed == 0 {
 		os.Exit(1)
@@ -95,6 +100,7 @@ func (c *counter) end(e event, key string) {
 	case "fail":
 		c.totals.failed++
 		c.failedIn[e.Package] = true
+		c.totals.endings += ending(key, c.output[key])
 	case "skip":
 		c.totals.skipped++
 	}
@@ -105,9 +111,22 @@ func (c *counter) end(e event, key string) {
 func (c *counter) endPackage(e event, key string) {
 	if e.Action == "fail" && !c.failedIn[e.Package] {
 		c.totals.failed++
+		c.totals.endings += ending(key, c.output[key])
 		fmt.Fprint(c.w, strings.Join(c.output[key], ""))
 	}
 	if e.Action != "skip" {
 		fmt.Fprintf(c.w, "%-4s %s %.1fs\n", e.Action, e.Package, e.Elapsed)
 	}
+}
+
+// ending is the end of what a failed test has said. Long lines, mostly commands, are cut.
+func ending(key string, output []string) string {
+	const lines, width = 12, 400
+	var b strings.Builder
+	fmt.Fprintf(&b, "\nFAILED: %s\n", strings.TrimSpace(key))
+	for _, line := range output[max(0, len(output)-lines):] {
+		line = strings.TrimSuffix(line, "\n")
+		fmt.Fprintf(&b, "  %s\n", line[:min(len(line), width)])
+	}
+	return b.String()
 }

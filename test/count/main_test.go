@@ -27,13 +27,13 @@ func TestCount(t *testing.T) {
 {"Action":"output","Package":"p","Test":"B","Output":"got 1, want 2\n"}
 {"Action":"fail","Package":"p","Test":"B"}
 {"Action":"fail","Package":"p"}`,
-			totals{failed: 1}, "got 1, want 2",
+			totals{failed: 1, endings: "\nFAILED: p B\n  got 1, want 2\n"}, "got 1, want 2",
 		},
 		"a package that does not build is one failure": {
 			`{"Action":"build-output","ImportPath":"p","Output":"undefined: x\n"}
 {"Action":"output","Package":"p","Output":"FAIL p [build failed]\n"}
 {"Action":"fail","Package":"p"}`,
-			totals{failed: 1}, "undefined: x",
+			totals{failed: 1, endings: "\nFAILED: p\n  FAIL p [build failed]\n"}, "undefined: x",
 		},
 		"other lines are shown": {"go: downloading x", totals{}, "go: downloading x"},
 	}
