@@ -15,6 +15,8 @@ const (
 	// announce 4 billion.
 	maxEntries   = 1024
 	maxEntrySize = 4096
+	// firstUsable is the least sector of a partition of a GPT: the MBR and the header are before it.
+	firstUsable = 2
 )
 
 // table is what a partition table says.
@@ -111,7 +113,7 @@ func readMBR(b []byte, size int64) table {
 	for i := range 4 {
 		e := b[446+16*i:][:16]
 		start, length := int64(le.Uint32(e[8:]))*sector, int64(le.Uint32(e[12:]))*sector
-		if e[4] == 0 {
+		if e[4] == 0 || length == 0 { // what has no sectors is no partition for the kernel either
 			continue
 		}
 		if e[0]&0x7f != 0 || start == 0 || start > size || length > size-start {
@@ -180,7 +182,7 @@ func gptPartitions(t table, entries []byte, each, size int64) (table, error) {
 			continue
 		}
 		first, last := le.Uint64(e[32:]), le.Uint64(e[40:])
-		if first > last || last >= uint64(size/sector) {
+		if first < firstUsable || first > last || last >= uint64(size/sector) {
 			return t, fmt.Errorf("reading GPT: partition %d from sector %d to %d is not inside of the disk (%d sectors)", i+1, first, last, size/sector)
 		}
 		t.partitions = append(t.partitions, Partition{

@@ -38,6 +38,7 @@ func FuzzMBR(f *testing.F) {
 	f.Add(mbrSector([3]uint32{0x05, 1, 63}), uint32(tableSectors))                // an extended one
 	f.Add(mbrSector([3]uint32{0x83, 0xffffffff, 0xffffffff}), uint32(0xffffffff)) // beyond 2 TiB
 	f.Add(mbrSector([3]uint32{0xee, 1, 63}), uint32(tableSectors))
+	f.Add(mbrSector([3]uint32{0x05, 63, 0}), uint32(tableSectors)) // without a sector
 	f.Fuzz(func(t *testing.T, b []byte, sectors uint32) {
 		if len(b) < sector {
 			return
@@ -96,6 +97,8 @@ func FuzzGPT(f *testing.F) {
 	f.Add(gptHeader(0xffffffff, 0xffffffff), gptEntry(34, 60))
 	f.Add(gptHeader(4, 128), gptEntry(60, 34))
 	f.Add(gptHeader(4, 128), gptEntry(0, 1<<63))
+	f.Add(gptHeader(4, 128), gptEntry(0, 0)) // on the MBR
+	f.Add(gptHeader(4, 128), gptEntry(1, 1)) // on the header
 	f.Add(gptHeader(0, 128), []byte(nil))
 	f.Fuzz(func(t *testing.T, header, entries []byte) {
 		b := gptDisk(header, entries)
