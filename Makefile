@@ -20,7 +20,7 @@ export CGO_ENABLED := 0
 # What baking and booting need, and what the tests compare with.
 BAKE_PACKAGES := qemu-system-arm qemu-system-x86 ovmf
 TEST_PACKAGES := $(BAKE_PACKAGES) qemu-efi-aarch64 qemu-utils e2fsprogs mtools dosfstools gdisk fdisk parted \
-	xz-utils zstd lz4 cpio gpgv gnupg python3 cloud-init busybox-static device-tree-compiler shellcheck systemd-journal-remote xorriso netplan.io wpasupplicant openssh-client grub-common grub-pc-bin curl openssl
+	xz-utils zstd lz4 cpio gpgv gnupg python3 cloud-init busybox-static device-tree-compiler shellcheck systemd-journal-remote xorriso netplan.io wpasupplicant openssh-client sudo file procps iproute2 grub-common grub-pc-bin curl openssl
 
 .PHONY: help
 help: ## print this list
