@@ -70,7 +70,7 @@ func crioFromPackages(t *testing.T, run func(...string) string, b baked, l lock.
 	if unit := cat("/etc/systemd/system/multi-user.target.wants/crio.service"); !strings.Contains(unit, "ExecStart=/usr/bin/crio ") {
 		t.Errorf("the unit that is enabled is %s", unit)
 	}
-	if networks := run("inspect", b.image, "ls", "/etc/cni/net.d"); strings.Contains(networks, "100-crio") || !strings.Contains(networks, "10-edgebake-bridge.conf") {
+	if networks := run("inspect", b.image, "ls", "/etc/cni/net.d"); strings.Contains(networks, "100-crio") || !strings.Contains(networks, "99-edgebake-bridge.conf") {
 		t.Errorf("the networks are %s", networks)
 	}
 }

@@ -96,11 +96,12 @@ func (s *site) crioConfig(c profile.CRIO, stores []string) {
 		Content: tree.InlineContent([]byte(`{"default":[{"type":"insecureAcceptAnything"}]}` + "\n"))}
 	s.b.AddDefault(policy)
 	// The packages' own networks: CRI-O takes the first file by name, and one of them may be it.
-	for _, name := range []string{"10-crio-bridge.conf", "11-crio-ipv4-bridge.conf", "100-crio-bridge.conf", "200-loopback.conf"} {
+	for _, name := range []string{"10-crio-bridge.conf", "10-crio-bridge.conflist", "11-crio-ipv4-bridge.conf", "11-crio-ipv4-bridge.conflist",
+		"100-crio-bridge.conf", "200-loopback.conf"} {
 		s.b.Add(tree.Entry{Path: "etc/cni/net.d/" + name, Type: tree.Whiteout})
 	}
 	if c.Network() == "bridge" {
-		s.text("/etc/cni/net.d/10-edgebake-bridge.conf", 0o644, bridgeConf(c.BridgeSubnet()))
+		s.text(bridgeFile, 0o644, bridgeConf(c.BridgeSubnet()))
 	}
 }
 
@@ -154,6 +155,10 @@ additionalimagestores = [` + strings.Join(quoted, ", ") + `]
 mountopt = "nodev"
 `
 }
+
+// bridgeFile sorts after what the network plugins of clusters write (05-cilium, 10-flannel, 10-calico):
+// where one of them comes, CRI-O takes it, and on a node without them, such as an edge, this bridge.
+const bridgeFile = "/etc/cni/net.d/99-edgebake-bridge.conf"
 
 func bridgeConf(subnet string) string {
 	return `{

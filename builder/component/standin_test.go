@@ -88,7 +88,7 @@ func TestEdgeFromStandins(t *testing.T) {
   - name: kubeedge
     kubeedge: {version: 1.8.2}
 `)
-	wantFiles(t, root, "usr/local/bin/crun", "etc/cni/net.d/10-edgebake-bridge.conf", "usr/lib/edgebake/images/crio/overlay-images/images.json",
+	wantFiles(t, root, "usr/local/bin/crun", "etc/cni/net.d/99-edgebake-bridge.conf", "usr/lib/edgebake/images/crio/overlay-images/images.json",
 		"usr/lib/edgebake/kubeedge/kubeedge-v1.8.2-linux-arm64.tar.gz")
 	for _, p := range []string{"usr/bin/kubelet", "etc/systemd/system/edgecore.service"} {
 		if _, ok := root.Lookup(p); ok {

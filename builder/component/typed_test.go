@@ -135,7 +135,7 @@ func TestCRIOFromPackages(t *testing.T) {
 	if images := read(t, k, root, "usr/lib/edgebake/images/crio/overlay-images/images.json"); !strings.Contains(images, `"names":["registry.k8s.io/pause:3.2","k8s.gcr.io/pause:3.2"]`) {
 		t.Errorf("images: %s", images)
 	}
-	if got := read(t, k, root, "etc/cni/net.d/10-edgebake-bridge.conf"); !strings.Contains(got, `"subnet": "10.85.0.0/16"`) {
+	if got := read(t, k, root, "etc/cni/net.d/99-edgebake-bridge.conf"); !strings.Contains(got, `"subnet": "10.85.0.0/16"`) {
 		t.Errorf("bridge: %s", got)
 	}
 	if e, ok := root.Lookup("etc/systemd/system/multi-user.target.wants/crio.service"); !ok || e.Type != tree.Symlink {
@@ -179,6 +179,49 @@ func checkOverPackages(t *testing.T, k Kit, name string) {
 	}
 }
 
+// TestBridgeStandsBack sorts the bridge among what the network plugins of clusters write.
+func TestBridgeStandsBack(t *testing.T) {
+	k := newKit(t, t.TempDir(), "amd64", "  - name: crio\n    crio: {version: 1.20.0, source: apt, images: pull}\n", nil)
+	root, _ := mustBake(t, k)
+	var names []string
+	for _, e := range tree.Sub(root, "etc/cni/net.d").Entries() {
+		if e.Type == tree.File {
+			names = append(names, e.Path)
+		}
+	}
+	if len(names) != 1 {
+		t.Fatalf("the networks are %v", names)
+	}
+	for _, other := range []string{"05-cilium.conf", "10-flannel.conflist", "10-calico.conflist", "10-weave.conflist", "87-podman-bridge.conflist"} {
+		if names[0] <= other {
+			t.Errorf("CRI-O takes %s before %s", names[0], other)
+		}
+	}
+}
+
+// TestBuiltinBundles wants every place that upstream has for the bundle, of the built-in profiles too.
+func TestBuiltinBundles(t *testing.T) {
+	for name, want := range map[string][]string{
+		"master-ubuntu-18.04": {"https://github.com/cri-o/cri-o/releases/download/v1.20.0/crio-v1.20.0.tar.gz",
+			"https://storage.googleapis.com/k8s-conform-cri-o/artifacts/crio-v1.20.0.tar.gz"},
+		"edge-rpi-ubuntu-20.04": {"https://github.com/cri-o/cri-o/releases/download/v1.20.3/cri-o.arm64.v1.20.3.tar.gz",
+			"https://storage.googleapis.com/k8s-conform-cri-o/artifacts/cri-o.arm64.v1.20.3.tar.gz"},
+	} {
+		loaded, err := profile.Load(t.Context(), profile.Options{Name: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(loaded.Profile.Components, func(c profile.Component) bool { return c.CRIO != nil })
+		r, err := Kit{Profile: loaded}.recipe(i)
+		if err != nil || len(r.files) != 1 {
+			t.Fatalf("%s: %+v, %v", name, r.files, err)
+		}
+		if d := cmp.Diff(want, r.files[0].urls); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+}
+
 func bundle(t testing.TB, top string, programs ...string) []byte {
 	t.Helper()
 	members := []member{directory(top + "/"), directory(top + "/bin/")}
@@ -212,7 +255,7 @@ func TestCRIOBundles(t *testing.T) {
 		if e, _ := root.Lookup("etc/systemd/system/multi-user.target.wants/crio.service"); e.Link != "/usr/local/lib/systemd/system/crio.service" {
 			t.Errorf("%s: the unit is enabled as %q", tt.version, e.Link)
 		}
-		if _, ok := root.Lookup("etc/cni/net.d/10-edgebake-bridge.conf"); ok || len(storesOf(t, k, root)) != 0 {
+		if _, ok := root.Lookup("etc/cni/net.d/99-edgebake-bridge.conf"); ok || len(storesOf(t, k, root)) != 0 {
 			t.Errorf("%s: has a network or image store that it should not", tt.version)
 		}
 		if !l.Components[0].Files[0].TrustOnFirstUse {

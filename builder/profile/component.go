@@ -156,7 +156,7 @@ type CRIO struct {
 	PauseImage string `yaml:"pauseImage,omitempty" json:"pauseImage,omitempty" jsonschema:"example=registry.k8s.io/pause:3.2"`
 	// Images is preload (the default: the pause image is in the image) or pull (CRI-O pulls it).
 	Images string `yaml:"images,omitempty" json:"images,omitempty" jsonschema:"enum=preload,enum=pull"`
-	// CNIConfig is bridge (a bridge of this node alone) or none (a network plugin of the cluster brings its own).
+	// CNIConfig is bridge (a bridge of this node alone, until a network plugin of the cluster brings its own) or none.
 	CNIConfig string `yaml:"cniConfig,omitempty" json:"cniConfig,omitempty" jsonschema:"enum=bridge,enum=none"`
 	// Subnet of the bridge; the default is 10.85.0.0/16.
 	Subnet string `yaml:"subnet,omitempty" json:"subnet,omitempty" jsonschema:"example=10.85.0.0/16"`
