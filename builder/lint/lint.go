@@ -94,6 +94,7 @@ func Rules() []Rule {
 		{"storage", "the kernel can do what containers' storage.conf asks for", checkStorage},
 		{"cloud-init", "the list of datasources finds the seed", checkCloudInit},
 		{"kubeedge", "what keadm needs is there, and what stops it is not", checkKubeEdge},
+		{"swap", "nothing turns on swap where a kubelet runs", checkSwap},
 		{"edge-kubelet", "no kubelet and no kube-proxy on an edge", checkEdgeKubelet},
 		{"identity", "no host keys, machine id, random seed or traces of a first boot", checkIdentity},
 		{"secrets", "no private keys and tokens", checkSecrets},

@@ -77,6 +77,8 @@ func bootFaults() map[string]fault {
 
 		"fstab label":       {piEdge, files{"etc/fstab": "LABEL=writable / ext4 x 0 1\nLABEL=boot /boot/firmware vfat x 0 1\n"}, []string{"error mounts /etc/fstab: LABEL=boot is mounted at /boot/firmware"}, lint.Options{Rules: []string{"mounts"}}, nil},
 		"fstab case":        {piEdge, files{"etc/fstab": "LABEL=Writable / ext4 x 0 1\nUUID=12 /x ext4 x 0 0\nPARTUUID=1-2 /y ext4 noauto 0 0\n"}, []string{"error mounts /etc/fstab: LABEL=Writable", "error mounts /etc/fstab: UUID=12"}, lint.Options{Rules: []string{"mounts"}}, nil},
+		"swap of a kubelet": {pcMaster, files{"etc/fstab": pcMaster()["etc/fstab"] + "# /old none swap sw 0 0\n/swap.img none swap sw 0 0\nUUID=1-2\tnone\tswap\n/swap2 none swap sw,noauto 0 0\n"}, []string{"error swap /etc/fstab: swap on /swap.img, and /usr/bin/kubelet does not start", "error swap /etc/fstab: swap on UUID=1-2"}, lint.Options{Rules: []string{"swap"}}, nil},
+		"swap of an edge":   {piEdge, files{"etc/fstab": piEdge()["etc/fstab"] + "/swapfile none swap sw 0 0\n"}, nil, lint.Options{Rules: []string{"swap"}}, nil},
 		"no fstab":          {pcMaster, files{"etc/fstab": absent}, []string{"warning mounts /etc/fstab: there is none"}, lint.Options{Rules: []string{"mounts"}}, nil},
 		"root= on the Pi":   {piEdge, files{fw + "cmdline.txt": "root=LABEL=other cgroup_enable=memory cgroup_memory=1\n"}, []string{"error mounts /boot/firmware/cmdline.txt: LABEL=other is the root file system for the firmware"}, lint.Options{}, nil},
 		"root= in GRUB":     {pcMaster, files{grub: replaced(pcMaster, grub, "root=LABEL=root ro", "root=UUID=1-2 ro")}, []string{"error mounts /boot/grub/grub.cfg: UUID=1-2 is the root"}, lint.Options{}, nil},

@@ -39,6 +39,25 @@ func checkMounts(s *system) []Finding {
 	return dedupe(append(found, s.checkSearches()...))
 }
 
+// checkSwap: a kubelet does not start while there is swap (--fail-swap-on), and kubeadm refuses the machine.
+func checkSwap(s *system) []Finding {
+	kubelet := s.program("kubelet")
+	if kubelet == "" {
+		return nil
+	}
+	var found []Finding
+	text, _ := s.text("etc/fstab")
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) < 3 || f[0][0] == '#' || f[2] != "swap" || len(f) > 3 && word(strings.Split(f[3], ","), "noauto") {
+			continue
+		}
+		found = append(found, fault("/etc/fstab", "remove the line, and mask swap.target (services: mask) so that nothing else turns on swap",
+			"it asks for swap on %s, and /%s does not start while there is swap", f[0], kubelet))
+	}
+	return found
+}
+
 // checkSearches reads how GRUB finds the file system with its menu and the kernels: the first
 // stage from a grub.cfg on the EFI system partition, the rest from the menu itself.
 func (s *system) checkSearches() []Finding {
