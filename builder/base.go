@@ -97,8 +97,11 @@ func (b *base) status() (string, error) {
 }
 
 // needsRepair reports whether dpkg was interrupted in the base: a package is not in the state that
-// it should be in.
-func needsRepair(status string) bool {
+// it should be in, or the journal has what is not in the database yet.
+func (b *base) needsRepair(status string) bool {
+	if tree.Sub(b.root.Tree, system.Journal).Len() > 1 { // than the directory itself
+		return true
+	}
 	for line := range strings.Lines(status) {
 		state, ok := strings.CutPrefix(line, "Status: ")
 		if !ok {
@@ -127,11 +130,13 @@ func kernelSource(arch string, src *tree.Reader, tools, root tree.Tree) (initram
 	return s, err
 }
 
-// workOnBase lets the base's own dpkg install the packages.
+// workOnBase lets the base's own dpkg install the packages. Where it has nothing to do, the locks that
+// somebody left behind are still in its way later.
 func (c Config) workOnBase(b *base, p packages, src *tree.Reader) (w work, needed bool, err error) {
 	w.before = b.root.Tree
 	status, err := b.status()
-	if err != nil || len(p.extracted) == 0 && !needsRepair(status) {
+	if err != nil || len(p.extracted) == 0 && !b.needsRepair(status) {
+		w.before = tree.Without(w.before, system.Locks()...)
 		return w, false, err
 	}
 	if w.payload, err = kernelSource(c.Lock.Arch, src, p.guest, w.before); err != nil {

@@ -19,7 +19,7 @@ import (
 const (
 	configureVersion = "builder.configure/1"
 	// onBaseVersion is counted apart: it is of what configures over a base image alone.
-	onBaseVersion = 2
+	onBaseVersion = 3
 	// scratchRoom is the free space that maintainer scripts get. The file is sparse: it costs nothing.
 	scratchRoom = 2 << 30
 	mebibyte    = 1 << 20

@@ -44,8 +44,12 @@ func staleLocks() []string {
 	return []string{"var/lib/dpkg/lock", "var/lib/dpkg/lock-frontend", "var/lib/apt/lists/lock", "var/cache/apt/archives/lock"}
 }
 
+// journal is the first file in which dpkg notes what its database does not say yet.
+const journal = "var/lib/dpkg/updates/0001"
+
 // interruptIn enlarges an image, and leaves its system as somebody who pulled the plug while dpkg
-// configured tzdata. The backup of the partition table stays where it was.
+// configured tzdata, and less, of which only the journal knows. The backup of the partition table stays
+// where it was.
 func interruptIn(t testing.TB, raw string, epoch int64) {
 	t.Helper()
 	info, err := os.Stat(raw)
@@ -58,13 +62,26 @@ func interruptIn(t testing.TB, raw string, epoch int64) {
 	text, err := os.ReadFile(status)
 	must(t, err)
 	must(t, os.WriteFile(status, halfConfigured(t, text), 0o644))
+	entry := filepath.Join(dir, "entry")
+	must(t, os.WriteFile(entry, journaled(t, text), 0o644))
 	empty := filepath.Join(dir, "empty")
 	must(t, os.WriteFile(empty, nil, 0o640))
-	commands := []string{"cd /var/lib/dpkg", "rm status", "write " + status + " status"}
+	commands := []string{"cd /var/lib/dpkg", "rm status", "write " + status + " status", "cd /" + filepath.Dir(journal), "write " + entry + " " + filepath.Base(journal)}
 	for _, name := range staleLocks() {
 		commands = append(commands, "cd /"+filepath.Dir(name), "rm "+filepath.Base(name), "write "+empty+" "+filepath.Base(name))
 	}
 	debugfs(t, epoch, root, commands...)
+}
+
+// journaled is what dpkg's journal says while less is configured: all of its stanza.
+func journaled(t testing.TB, status []byte) []byte {
+	t.Helper()
+	const installed, half = "Status: install ok installed\n", "Status: install ok half-configured\n"
+	s := stanza(string(status), "less")
+	if !strings.Contains(s, installed) {
+		t.Fatal("less is not installed")
+	}
+	return []byte(strings.Replace(s, installed, half, 1) + "\n")
 }
 
 // rootPartition is how e2fsprogs are told where a file system is in an image.
@@ -162,19 +179,18 @@ func same(t testing.TB, a, b baked) {
 // repaired looks for what was wrong before.
 func repaired(t testing.TB, run func(...string) string, b baked) {
 	t.Helper()
-	if s := stanza(run("inspect", b.image, "cat", "/var/lib/dpkg/status"), "tzdata"); !strings.Contains(s, "Status: install ok installed") {
-		t.Errorf("tzdata is not repaired: %s", s)
+	status := run("inspect", b.image, "cat", "/var/lib/dpkg/status")
+	for _, name := range []string{"tzdata", "less"} {
+		if s := stanza(status, name); !strings.Contains(s, "Status: install ok installed") {
+			t.Errorf("%s is not repaired: %s", name, s)
+		}
 	}
 	img, err := image.Open(b.image)
 	must(t, err)
 	defer img.Close()
 	root, err := img.Root(t.Context())
 	must(t, err)
-	for _, name := range staleLocks() {
-		if _, ok := root.Tree.Lookup(name); ok {
-			t.Errorf("/%s is still there", name)
-		}
-	}
+	none(t, root.Tree, append(staleLocks(), journal)...)
 }
 
 // flaggedOnce counts the flags on each line that GRUB starts Linux with.

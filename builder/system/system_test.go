@@ -155,14 +155,15 @@ func TestClockStartsAtEpoch(t *testing.T) {
 
 // What the guest did not change in a published image stays as it was, machine-id and logs included.
 func TestNormaliseChangesKeepsThePublishers(t *testing.T) {
-	before := build(t, append(accounts(), file("var/log/old.log", "x"), file("usr/bin/tool", "old"), file("etc/machine-id", ""), file("var/lib/dpkg/lock", ""))...)
-	after := build(t, append(accounts(), file("var/log/dpkg.log", "x"), file("usr/bin/tool", "old"), file("etc/machine-id", "0123\n"),
+	before := build(t, append(accounts(), file("var/log/old.log", "x"), file("usr/bin/tool", "old"), file("etc/machine-id", ""), file("var/lib/dpkg/lock", ""), file("var/lib/dpkg/updates/0001", "x"))...)
+	after := build(t, append(accounts(), tree.Entry{Path: "var/lib/dpkg/updates", Type: tree.Dir, Mode: 0o755}, file("var/log/dpkg.log", "x"), file("usr/bin/tool", "old"), file("etc/machine-id", "0123\n"),
 		tree.Entry{Path: "usr/bin/new", Type: tree.File, Mode: 0o755, MTime: tree.Time{Sec: epoch + 99}})...)
 	got, err := NormaliseChanges(t.Context(), before, after, epoch)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, there := range map[string]bool{"var/log/old.log": true, "var/log/dpkg.log": false, "usr/bin/new": true, "var/lib/dpkg/lock": false} {
+	for path, there := range map[string]bool{"var/log/old.log": true, "var/log/dpkg.log": false, "usr/bin/new": true, "var/lib/dpkg/lock": false,
+		"var/lib/dpkg/updates": true, "var/lib/dpkg/updates/0001": false} {
 		if _, ok := got.Lookup(path); ok != there {
 			t.Errorf("%s: %v, want %v", path, ok, there)
 		}
