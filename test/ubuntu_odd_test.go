@@ -41,7 +41,7 @@ func (u *ubuntu) rawCloud() string {
 
 // staleLocks are the files that dpkg and apt leave behind when they are killed.
 func staleLocks() []string {
-	return []string{"var/lib/dpkg/lock", "var/lib/dpkg/lock-frontend", "var/lib/apt/lists/lock", "var/cache/apt/archives/lock"}
+	return []string{"var/lib/dpkg/lock", "var/lib/dpkg/lock-frontend", "var/lib/dpkg/triggers/Lock", "var/lib/apt/lists/lock", "var/cache/apt/archives/lock"}
 }
 
 // journal is the first file in which dpkg notes what its database does not say yet.
