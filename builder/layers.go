@@ -91,7 +91,11 @@ func (c Config) overlays() ([]tree.Layer, error) {
 	for _, o := range c.Profile.Overlays {
 		b := tree.NewBuilder(epoch)
 		for _, f := range o.Files {
-			b.Add(overlayEntry(f, epoch))
+			if e := overlayEntry(f, epoch); f.Default {
+				b.AddDefault(e)
+			} else {
+				b.Add(e)
+			}
 		}
 		layer, err := b.Layer("overlay " + o.Name)
 		if err != nil {

@@ -32,8 +32,9 @@ type Overlay struct {
 type File struct {
 	// Path is absolute in the image: /etc/hostname.
 	Path string
-	// Dir marks a directory.
-	Dir bool
+	// Dir marks a directory. Default says that no rule names it: one that is in the image already keeps
+	// its mode and owner, so that a file below /root or /tmp does not open them.
+	Dir, Default bool
 	// Target makes the file a symbolic link to it.
 	Target string
 	// Mode are the permission bits, with set-id and sticky bits as in chmod(1).
@@ -125,7 +126,7 @@ func readFiles(fsys fs.FS, name string) ([]File, error) {
 		f := File{Path: strings.TrimPrefix(p, name), Mode: 0o644}
 		switch {
 		case d.IsDir():
-			f.Dir, f.Mode = true, 0o755
+			f.Dir, f.Default, f.Mode = true, true, 0o755
 		case !d.Type().IsRegular():
 			return fmt.Errorf("%s is neither a file nor a directory; name symbolic links in %s.yaml under links", p, path.Base(name))
 		default:
@@ -177,7 +178,7 @@ func (about description) apply(o *Overlay) error {
 func withParents(files []File, at string) []File {
 	for dir := path.Dir(at); dir != "/"; dir = path.Dir(dir) {
 		if !slices.ContainsFunc(files, func(f File) bool { return f.Path == dir }) {
-			files = append(files, File{Path: dir, Dir: true, Mode: 0o755})
+			files = append(files, File{Path: dir, Dir: true, Default: true, Mode: 0o755})
 		}
 	}
 	return files
@@ -205,6 +206,7 @@ func (r rule) apply(files []File) error {
 }
 
 func (r rule) set(f *File) error {
+	f.Default = false
 	if r.Mode != "" {
 		mode, err := strconv.ParseUint(r.Mode, 8, 32)
 		if err != nil || mode > 0o7777 {

@@ -46,6 +46,28 @@ func checkBuiltin(t *testing.T, o overlays.Overlay) {
 	}
 }
 
+// TestDirectories: only a directory that a rule names has attributes of its own.
+func TestDirectories(t *testing.T) {
+	fsys := fstest.MapFS{
+		"o/root/notes": {Data: []byte("x\n")}, "o/etc/keys/a": {Data: []byte("x\n")},
+		"o.yaml": {Data: []byte("rules: [{path: /etc/keys, mode: \"0700\"}]\nlinks: {/srv/www: /var/www}")},
+	}
+	o, err := overlays.Load(fsys, "o")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]bool{"/root": true, "/etc": true, "/etc/keys": false, "/srv": true}
+	for _, f := range o.Files {
+		if byDefault, ok := want[f.Path]; f.Dir && (!ok || f.Default != byDefault) || !f.Dir && f.Default {
+			t.Errorf("%+v", f)
+		}
+		delete(want, f.Path)
+	}
+	if len(want) > 0 {
+		t.Errorf("the overlay lacks %v", want)
+	}
+}
+
 func TestFaults(t *testing.T) {
 	file := &fstest.MapFile{Data: []byte("x\n")}
 	for want, description := range map[string]string{
