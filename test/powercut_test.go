@@ -40,7 +40,10 @@ func powerCuts(t *testing.T, run func(...string) string, b baked) {
 	log := newConsole()
 	_, core := newCloudCore(t, log)
 	c := &cuts{image: b.image, dir: t.TempDir(), log: log, core: core, moments: moments(seed, n, whole)}
-	t.Run("killed", func(t *testing.T) { c.next(t, run, "", c.first) })
+	t.Run("killed", func(t *testing.T) {
+		defer func() { t.Logf("when the power went away, after %s: %s", c.killed.at, c.killed.state) }()
+		c.next(t, run, "", c.first)
+	})
 	for _, one := range c.made {
 		t.Run(fmt.Sprintf("at %.1f s", one.at.Seconds()), func(t *testing.T) {
 			t.Logf("when the power went away: %s", one.state)
@@ -102,6 +105,7 @@ type cuts struct {
 	core    *verify.CloudCore
 	moments []time.Duration
 	made    []cut // at all moments but the last
+	killed  cut   // at the last; no disk
 }
 
 // cut is the disk that a machine would have left, and how far it had come.
@@ -156,7 +160,7 @@ func (c *cuts) first(ctx context.Context, m vm.Machine) error {
 			return nil
 		}
 		if i == len(c.moments)-1 {
-			c.log.say("killed after %s", at)
+			c.killed = cut{at: at, state: state(c.log.String())}
 			return nil
 		}
 		if err := c.freeze(machine, at, m.Disks[0].Path); err != nil {
