@@ -60,7 +60,7 @@ check: go ## gofmt, go vet, golangci-lint, shellcheck
 	shellcheck .ci/run
 
 .PHONY: powercut
-powercut: setup ## cut the power of a node's first boot at CUTS random moments; hours on a slow machine
+powercut: setup ## cut the power of a node's first boot at CUTS random moments; one boot for each, hours on a slow machine
 	EDGEBAKE_POWERCUTS=$(CUTS) $(GO) test -v -timeout 12h -count=1 -run 'TestBakeKubeEdgeRaspberryPi/power' ./test
 
 .PHONY: bench

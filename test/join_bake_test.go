@@ -2,13 +2,10 @@ package test
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -38,7 +35,7 @@ func TestBakeKubeEdgeRaspberryPi(t *testing.T) {
 		checkDisk(t, b.image)
 	})
 	t.Run("the hard way", func(t *testing.T) { hardWay(t, run, b.image) })
-	t.Run("power cuts", func(t *testing.T) { powerCuts(t, b) })
+	t.Run("power cuts", func(t *testing.T) { powerCuts(t, run, b) })
 }
 
 // bakeKubeEdge bakes a profile over stand-ins of KubeEdge's releases, without booting it.
@@ -108,84 +105,6 @@ func (c *console) String() string {
 	return c.text.String()
 }
 
-// The power cuts of a first boot: how many (EDGEBAKE_POWERCUTS, make powercut), from which seed
-// (EDGEBAKE_POWERCUT_SEED), and where the consoles are kept (EDGEBAKE_POWERCUT_LOGS).
-const defaultCuts = 1
-
-// powerCuts lets a machine lose its power at random moments of its first boot. At the next one it has
-// to join, whatever the first has left.
-func powerCuts(t *testing.T, b baked) {
-	seed, cuts := number(t, "EDGEBAKE_POWERCUT_SEED", int(time.Now().Unix())), number(t, "EDGEBAKE_POWERCUTS", defaultCuts)
-	random := rand.New(rand.NewPCG(uint64(seed), 0))
-	whole := firstBoot(t, b)
-	t.Logf("an undisturbed first boot takes %s until it has joined; EDGEBAKE_POWERCUT_SEED=%d", whole, seed)
-	for i := range cuts {
-		// One moment in each of as many parts of the boot, up to a little after the join.
-		at := time.Duration((float64(i) + random.Float64()) / float64(cuts) * float64(whole+whole/20))
-		t.Run(fmt.Sprintf("%02d at %.1f s", i+1, at.Seconds()), func(t *testing.T) { powerCut(t, b.image, at) })
-	}
-}
-
-func number(t *testing.T, name string, otherwise int) int {
-	t.Helper()
-	text := os.Getenv(name)
-	if text == "" {
-		return otherwise
-	}
-	n, err := strconv.Atoi(text)
-	must(t, err)
-	return n
-}
-
-// firstBoot is the time until a machine has joined, of the verdict beside the image or of a boot.
-func firstBoot(t *testing.T, b baked) time.Duration {
-	t.Helper()
-	var v verify.Verdict
-	if data, err := os.ReadFile(filepath.Join(b.dir, "verdict.json")); err == nil {
-		must(t, json.Unmarshal(data, &v))
-	} else {
-		v = check(t, b.image, 0)
-	}
-	for _, m := range v.Milestones {
-		if m.Name == verify.MilestoneJoined {
-			return time.Duration(m.Seconds * float64(time.Second))
-		}
-	}
-	t.Fatalf("it has not joined: %s", v)
-	return 0
-}
-
-// powerCut cuts the power once and has the next boot checked, and the disk by e2fsck.
-func powerCut(t *testing.T, image string, at time.Duration) {
-	v := check(t, image, at)
-	if !v.OK {
-		t.Errorf("the boot after the cut: %s", v)
-	}
-}
-
-// check boots an image with a CloudCore of its own; afterwards e2fsprogs and dosfstools judge the disk.
-func check(t *testing.T, image string, cut time.Duration) verify.Verdict {
-	t.Helper()
-	dir, log := t.TempDir(), newConsole()
-	server, core := newCloudCore(t, log)
-	defer server.Close()
-	defer keepLog(t, log)
-	v, err := verify.Check(t.Context(), image, verify.CheckOptions{
-		Options:   verify.Options{WorkDir: dir, Durable: true},
-		Checks:    []string{verify.CheckMultiUser, verify.CheckCloudInit, verify.CheckJoined, verify.CheckTokenScrubbed},
-		CloudCore: core, Cut: cut, Log: log,
-	})
-	must(t, err)
-	t.Logf("%s", v)
-	if cut > 0 {
-		t.Logf("when the power went away: %s", state(log.String()))
-	}
-	disk := left(t, filepath.Join(dir, "overlay.qcow2"))
-	fsck(t, disk)
-	must(t, os.Remove(disk)) // now: there are many of them
-	return v
-}
-
 // left is the disk of a machine that has powered off, as a raw image.
 func left(t *testing.T, overlay string) string {
 	t.Helper()
@@ -208,19 +127,6 @@ func fsck(t *testing.T, disk string) {
 			tool(t, "fsck.vfat", "-n", extract(t, disk, p.Start, p.Size))
 		}
 	}
-}
-
-// state is how far a machine had come when its power went away.
-func state(log string) string {
-	before, _, _ := strings.Cut(log, "[power cut")
-	before = regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]|\r`).ReplaceAllString(before, "")
-	var found []string
-	for _, pattern := range []string{`systemd\[1\]: .*|\[  OK  \] .*|Starting .*`, `cloud-init\[\d+\]: .*`, `edgebake: node .*`, `CloudCore: .*`} {
-		if all := regexp.MustCompile(pattern).FindAllString(before, -1); len(all) > 0 {
-			found = append(found, strings.TrimSpace(all[len(all)-1]))
-		}
-	}
-	return strings.Join(found, " | ")
 }
 
 func keepLog(t *testing.T, log *console) {

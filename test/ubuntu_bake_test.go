@@ -153,6 +153,10 @@ func TestBakeUbuntuCloud(t *testing.T) {
 		t.Run(profile, func(t *testing.T) {
 			b, l := u.in(t).bake(profile, noBoot)
 			untouched(t, b, l, []int{1}, installing())
+			if profile == "edge-ubuntu-18.04" {
+				run("boot", b.image, "--check", "--checks", "joined,token-scrubbed")
+				positive(t, b)
+			}
 		})
 	}
 	t.Run("interrupted", func(t *testing.T) { interrupted(t, u.in(t)) })

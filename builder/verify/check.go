@@ -63,8 +63,9 @@ type CheckOptions struct {
 	Limit time.Duration
 	// CloudCore is what the node joins; needed by JoinChecks only.
 	CloudCore *CloudCore
-	// Cut is when the machine loses its power, once, before the boot that is checked; 0 is never.
-	Cut time.Duration
+	// Before runs the machine once before the boot that is checked, which finds its disk as it was left.
+	// nil is the fresh one. Tests take the power away in it.
+	Before func(context.Context, vm.Machine) error
 	// Log receives the whole console; may be nil.
 	Log io.Writer
 }
@@ -145,8 +146,8 @@ type ran struct {
 	seen  Seen // by the CloudCore, at the end of the last boot
 }
 
-// boots runs the machine: once to lose its power when that is wished, once to be checked, and once
-// more when it has joined and its second boot is to be checked, too.
+// boots runs the machine: once for Before, once to be checked, and once more when it has joined and its
+// second boot is to be checked, too.
 func boots(ctx context.Context, path string, o CheckOptions) (Verdict, error) {
 	if o.scripted() {
 		seed, err := o.seed(ctx, path)
@@ -155,21 +156,20 @@ func boots(ctx context.Context, path string, o CheckOptions) (Verdict, error) {
 		}
 		o.Seed, o.Grow = seed, slices.Contains(o.Checks, CheckRootGrown)
 	}
-	o.Durable = o.Durable || o.Cut > 0
 	plan, err := Plan(ctx, path, o.Options)
 	if err != nil {
 		return Verdict{}, err
+	}
+	if o.Before != nil {
+		if err := o.Before(ctx, plan.Machine); err != nil {
+			return Verdict{}, err
+		}
 	}
 	start := time.Now()
 	elapsed := func() time.Duration { return time.Since(start) }
 	r := &ran{}
 	if o.joins() {
 		r.seen = o.CloudCore.Seen(checkName)
-	}
-	if o.Cut > 0 {
-		if err := o.cut(ctx, plan, elapsed, r); err != nil {
-			return Verdict{}, err
-		}
 	}
 	if err := o.boot(ctx, plan, elapsed, r); err != nil {
 		return Verdict{}, err
@@ -210,30 +210,6 @@ func (o CheckOptions) again(ctx context.Context, plan Planned, elapsed func() ti
 		return err
 	}
 	r.state.Results = merge(first.Results, r.state.Results)
-	return nil
-}
-
-// cut runs the machine until its power goes away.
-func (o CheckOptions) cut(ctx context.Context, plan Planned, elapsed func() time.Duration, r *ran) error {
-	console := NewConsole(o.Log, elapsed)
-	machine, err := vm.Start(ctx, plan.Machine, vm.Options{Console: console, Timeout: o.Cut})
-	if err != nil {
-		return err
-	}
-	err = machine.Wait()
-	var timeout *vm.TimeoutError
-	if err != nil && !errors.As(err, &timeout) {
-		return fmt.Errorf("cutting the power of the machine: %w", err)
-	}
-	if o.Log != nil {
-		if _, err := fmt.Fprintf(o.Log, "\n[power cut after %.1f s]\n", o.Cut.Seconds()); err != nil {
-			return fmt.Errorf("writing console log: %w", err)
-		}
-	}
-	r.state.Milestones = append(console.State().Milestones, Milestone{Name: MilestoneCut, Seconds: elapsed().Round(100 * time.Millisecond).Seconds()})
-	if o.joins() {
-		r.seen = o.CloudCore.Seen(checkName)
-	}
 	return nil
 }
 

@@ -34,11 +34,8 @@ const (
 	MilestoneChecks    = "checks"
 )
 
-// Milestones between the boots of a check.
-const (
-	MilestoneCut        = "power cut"
-	MilestoneSecondBoot = "second boot"
-)
+// MilestoneSecondBoot lies between the boots of a check.
+const MilestoneSecondBoot = "second boot"
 
 // resultPrefix marks the lines of the check script.
 const resultPrefix = "@@EB "

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -95,27 +96,22 @@ func (o CheckOptions) after(ctx context.Context, r *ran) error {
 	r.seen = o.CloudCore.Seen(checkName)
 	r.confirm(CheckJoined, r.seen.Registered && r.seen.Connections > before.Connections, fmt.Sprintf("CloudCore had %+v and has %+v", before, r.seen))
 	r.confirm(CheckStaysJoined, r.seen.Certificates == before.Certificates, fmt.Sprintf("CloudCore signed %d certificates before and %d now", before.Certificates, r.seen.Certificates))
-	traces, err := o.traces(ctx)
+	disk, err := OpenDisk(filepath.Join(o.WorkDir, overlayName))
 	if err != nil {
 		return err
 	}
-	detail := "no file of the disk has it"
-	if len(traces.Files) > 0 {
-		detail = "it is in " + strings.Join(traces.Files, ", ")
-	} else if traces.Freed > 0 {
-		detail += fmt.Sprintf(" (%d free blocks have)", traces.Freed)
-	}
-	r.confirm(CheckTokenScrubbed, len(traces.Files) == 0, detail)
-	return nil
-}
-
-func (o CheckOptions) traces(ctx context.Context) (Traces, error) {
-	disk, err := OpenDisk(filepath.Join(o.WorkDir, overlayName))
-	if err != nil {
-		return Traces{}, err
-	}
 	defer disk.Close()
-	return Find(ctx, disk, []byte(o.CloudCore.Token))
+	traces, err := Find(ctx, disk, []byte(o.CloudCore.Token))
+	if err != nil {
+		return err
+	}
+	r.confirm(CheckTokenScrubbed, len(traces.Files) == 0, traces.String())
+	secrets, err := Secrets(ctx, disk)
+	if err != nil && ctx.Err() == nil {
+		secrets = []string{err.Error()} // a disk that cannot be read is no good one
+	}
+	r.confirm(CheckTokenScrubbed, len(secrets) == 0, cmp.Or(strings.Join(secrets, ", "), "the linter finds no secret"))
+	return ctx.Err()
 }
 
 // confirm adds to the result of a check; a check that the script has not reported stays so.

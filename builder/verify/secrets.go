@@ -9,6 +9,7 @@ import (
 
 	"github.com/edgebake/edgebake/builder/cas"
 	"github.com/edgebake/edgebake/builder/image"
+	"github.com/edgebake/edgebake/builder/lint"
 	"github.com/edgebake/edgebake/builder/tree"
 )
 
@@ -19,6 +20,17 @@ type Traces struct {
 	// Freed counts the places where it was written and is in no file any more: blocks of files that
 	// were removed. Only who reads the disk as a device finds those.
 	Freed int
+}
+
+// String is what a check says of it.
+func (t Traces) String() string {
+	switch {
+	case len(t.Files) > 0:
+		return "it is in " + strings.Join(t.Files, ", ")
+	case t.Freed > 0:
+		return fmt.Sprintf("no file of the disk has it (%d free blocks have)", t.Freed)
+	}
+	return "no file of the disk has it"
 }
 
 // Find looks for a secret on the disk of a machine that has powered off: in everything that the
@@ -54,6 +66,27 @@ func Find(ctx context.Context, d *Disk, secret []byte) (Traces, error) {
 	}
 	t.Freed = max(0, written-len(t.Files))
 	return t, nil
+}
+
+// Secrets lists what the linter finds on the disk of a machine that has powered off: keys that others than
+// root may read, tokens, passwords.
+func Secrets(ctx context.Context, d *Disk) ([]string, error) {
+	img, err := image.New(d, d.Size(), cas.Of(nil))
+	if err != nil {
+		return nil, fmt.Errorf("looking for secrets: %w", err)
+	}
+	defer img.Close()
+	report, err := lint.Run(ctx, img, lint.Options{Rules: []string{"secrets", "tokens"}, Booted: true})
+	if err != nil {
+		return nil, fmt.Errorf("looking for secrets: %w", err)
+	}
+	var found []string
+	for _, f := range report.Findings {
+		if f.Severity == lint.Error {
+			found = append(found, fmt.Sprintf("%s: %s", f.Path, f.Why))
+		}
+	}
+	return found, nil
 }
 
 // count counts secret in what was written, also over the borders of neighbouring clusters.

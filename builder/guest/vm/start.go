@@ -23,6 +23,7 @@ type Options struct {
 
 // VM is a machine that was started.
 type VM struct {
+	pid    int
 	done   chan struct{}
 	err    error
 	cancel context.CancelFunc
@@ -72,7 +73,7 @@ func Start(ctx context.Context, m Machine, o Options) (*VM, error) {
 	go func() {
 		defer close(v.done)
 		defer cleanup()
-		v.err = run(ctx, path, args, o, started)
+		v.err = v.run(ctx, path, args, o, started)
 	}()
 	if err := <-started; err != nil {
 		cancel()
@@ -93,6 +94,9 @@ func (v *VM) Wait() error {
 // Done is closed when the machine has ended.
 func (v *VM) Done() <-chan struct{} { return v.done }
 
+// PID is QEMU's process, which exists until Done is closed.
+func (v *VM) PID() int { return v.pid }
+
 // Kill ends the machine at once; Wait then returns context.Canceled.
 func (v *VM) Kill() { v.cancel() }
 
@@ -105,7 +109,7 @@ func limit(ctx context.Context, d time.Duration) (context.Context, context.Cance
 
 // run keeps its thread: the kernel sends the parent-death signal when the thread that forked
 // ends, not when the process does (prctl(2), PR_SET_PDEATHSIG).
-func run(ctx context.Context, path string, args []string, o Options, started chan<- error) error {
+func (v *VM) run(ctx context.Context, path string, args []string, o Options, started chan<- error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var stderr tail
@@ -124,6 +128,7 @@ func run(ctx context.Context, path string, args []string, o Options, started cha
 		started <- fmt.Errorf("starting %s: %w", path, err)
 		return err
 	}
+	v.pid = cmd.Process.Pid
 	started <- nil
 	err = cmd.Wait()
 	stopInput()
