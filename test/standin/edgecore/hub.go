@@ -145,7 +145,7 @@ func (h *hub) converse(ctx context.Context, conn *websocket.Conn) {
 	err := l.read(ctx)
 	lost()
 	all.Wait()
-	h.log.Error("connection is broken: %v", err)
+	h.log.Error("websocket read error: %v", err)
 }
 
 // line is one connection. Everything on it ends when it is lost.
