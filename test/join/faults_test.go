@@ -3,6 +3,8 @@ package join_test
 import (
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -37,8 +39,71 @@ func TestFaults(t *testing.T) {
 			func(t *testing.T, m *machine) { check(t, m.cloud.SetFaults(t.Context(), cloudcore.FaultUnanswered)) },
 			func(t *testing.T, m *machine) { check(t, m.cloud.SetFaults(t.Context())) }},
 		{"token-expired", "24 hours", "failed",
-			func(_ *testing.T, m *machine) { m.putToken(m.cloud.Token(-time.Hour)) },
-			func(_ *testing.T, m *machine) { m.putToken(m.cloud.Token(time.Hour)) }},
+			func(t *testing.T, m *machine) {
+				check(t, m.cloud.SetFaults(t.Context(), cloudcore.FaultExpiredToken))
+				m.putToken(m.cloud.Token(time.Hour))
+			},
+			func(t *testing.T, m *machine) {
+				check(t, m.cloud.SetFaults(t.Context()))
+				m.putToken(m.cloud.Token(time.Hour))
+			}},
+		{"unreachable", "firewalls", "failed", // silent
+			func(t *testing.T, m *machine) {
+				m.move("NODE_NAME=", "ANSWER_LIMIT=1\nNODE_NAME=")
+				check(t, m.cloud.SetFaults(t.Context(), cloudcore.FaultSilent))
+			},
+			func(t *testing.T, m *machine) {
+				m.seed("edge-1", "iid-edge-1-11111111")
+				check(t, m.cloud.SetFaults(t.Context()))
+			}},
+		{"unreachable", "firewalls", "failed",
+			func(t *testing.T, m *machine) { check(t, m.cloud.SetFaults(t.Context(), cloudcore.FaultServerError)) },
+			func(t *testing.T, m *machine) { check(t, m.cloud.SetFaults(t.Context())) }},
+		{"certificate-empty", "can't sign", "failed",
+			func(t *testing.T, m *machine) {
+				check(t, m.cloud.SetFaults(t.Context(), cloudcore.FaultEmptyCertificate))
+			},
+			func(t *testing.T, m *machine) { check(t, m.cloud.SetFaults(t.Context())) }},
+		{"connection-lost", "second node of this name", "failed",
+			func(t *testing.T, m *machine) { check(t, m.cloud.SetFaults(t.Context(), cloudcore.FaultRefuse)) },
+			func(t *testing.T, m *machine) { check(t, m.cloud.SetFaults(t.Context())) }},
+		{"connection-lost", "second node of this name", "failed", // after each registration
+			func(t *testing.T, m *machine) {
+				m.move("NODE_NAME=", "STABLE=40\nNODE_NAME=") // two seconds
+				check(t, m.cloud.SetFaults(t.Context(), cloudcore.FaultDrop))
+			},
+			func(t *testing.T, m *machine) { check(t, m.cloud.SetFaults(t.Context())) }},
+		{"certificate-name", "advertiseAddress", "failed",
+			func(_ *testing.T, m *machine) {
+				m.write("/etc/hosts", "127.0.0.1 localhost elsewhere\n", 0o644)
+				m.move("CLOUDCORE=127.0.0.1:", "CLOUDCORE=elsewhere:")
+			},
+			func(_ *testing.T, m *machine) { m.seed("edge-1", "iid-edge-1-11111111") }},
+		{"not-cloudcore", "proxy", "failed",
+			func(t *testing.T, m *machine) {
+				web := httptest.NewServer(http.NotFoundHandler())
+				t.Cleanup(web.Close)
+				m.move("CLOUDCORE="+m.cloud.Hub(), "CLOUDCORE="+web.Listener.Addr().String())
+			},
+			func(_ *testing.T, m *machine) { m.seed("edge-1", "iid-edge-1-11111111") }},
+		{"cgroup-missing", "cmdline.txt", "failed",
+			func(t *testing.T, m *machine) {
+				for _, name := range []string{"cpu", "cpuacct", "cpuset"} {
+					mkdir(t, m.path("/sys/fs/cgroup/"+name))
+				}
+			},
+			func(t *testing.T, m *machine) { mkdir(t, m.path("/sys/fs/cgroup/memory")) }},
+		{"kubelet-runs", "DaemonSet", "failed",
+			func(_ *testing.T, m *machine) {
+				m.write(dropIn, strings.Replace(m.read(dropIn), "Environment=CHECK", "Environment=NO_CHECK", 1), 0o644)
+				m.process("kubelet", "while :; do /usr/bin/sleep 100; done")
+			},
+			func(_ *testing.T, m *machine) {
+				m.write(dropIn, strings.Replace(m.read(dropIn), "NO_CHECK", "CHECK", 1), 0o644)
+			}},
+		{"cri-too-new", "too new", "waiting",
+			func(_ *testing.T, m *machine) { _ = m.cri.Close(); m.startRuntime("v1") },
+			func(_ *testing.T, m *machine) { _ = m.cri.Close(); m.startRuntime("v1alpha2") }},
 		{"token-malformed", "keadm gettoken", "failed",
 			func(_ *testing.T, m *machine) { m.putToken("only.three.parts") },
 			func(_ *testing.T, m *machine) { m.putToken("\ufeff" + m.cloud.Token(time.Hour)) }},
@@ -59,7 +124,7 @@ func TestFaults(t *testing.T) {
 			func(_ *testing.T, m *machine) { m.golden() }},
 		{"waiting-cri", "journalctl -u crio", "waiting",
 			func(_ *testing.T, m *machine) { _ = m.cri.Close() },
-			func(_ *testing.T, m *machine) { m.startRuntime() }},
+			func(_ *testing.T, m *machine) { m.startRuntime("v1alpha2") }},
 		{"waiting-mqtt", "mosquitto", "waiting",
 			func(_ *testing.T, m *machine) { m.remove("/mosquitto") },
 			func(_ *testing.T, m *machine) { m.write("/mosquitto", "", 0o644) }},
@@ -120,6 +185,14 @@ func TestFaults(t *testing.T) {
 			m.checkJoined("edge-1")
 		})
 	}
+}
+
+const dropIn = "/usr/lib/systemd/system/edgecore.service.d/60-edgebake.conf"
+
+// process runs beside all others under this name.
+func (m *machine) process(name, script string) {
+	m.t.Helper()
+	m.does("mkdir -p /stray && cp /usr/bin/dash /stray/" + name + " && { /stray/" + name + " -c '" + script + "' </dev/null >/dev/null 2>&1 & }")
 }
 
 // move changes the settings.
@@ -234,15 +307,39 @@ func TestResetAndRejoin(t *testing.T) {
 	m := newMachine(t)
 	m.boot()
 	m.join().ended()
-	if out, err := m.sh("edgebake-node rejoin"); err == nil || !strings.Contains(out, "no token") || !m.has(joinMark) {
-		t.Errorf("rejoin without a token: %s %v", out, err)
+	for token, says := range map[string]string{"": "no token", m.cloud.Token(-time.Hour): "expired at 20", "only.three.parts": "four parts"} {
+		m.write("/var/lib/edgebake/token", token, 0o600)
+		out, err := m.sh("edgebake-node rejoin")
+		if err == nil || !strings.Contains(out, says) || !strings.Contains(out, "keadm gettoken") || !m.has(joinMark) || !m.has("/etc/kubeedge/certs/server.crt") {
+			t.Errorf("rejoin with the token %q: %s %v", token, out, err)
+		}
 	}
+	if out, err := m.sh("edgebake-node status"); err != nil || !strings.Contains(out, "(joined)") || !strings.Contains(out, "edgecore: active") {
+		t.Errorf("status: %s %v", out, err)
+	}
+	m.litter(m.cloud.Token(time.Hour))
+	m.putToken(m.cloud.Token(time.Hour))
 	out, err := m.sh("edgebake-node reset")
 	if err != nil || m.has(joinMark) || m.has("/etc/kubeedge/certs/server.crt") || m.has("/etc/systemd/system/edgecore.service") || !m.has(goldenDir+tarball) {
 		t.Errorf("reset: %s %v", out, err)
 	}
 	if out, _ := m.sh("pidof edgecore"); out != "" {
 		t.Error("edgecore runs after the reset")
+	}
+	if out, err := m.sh("edgebake-node status"); err != nil || !strings.Contains(out, "idle (left)") || !strings.Contains(out, "edgecore: inactive") {
+		t.Errorf("status: %s %v", out, err)
+	}
+	if s, card := m.status(), m.read("/boot/firmware/join-status.txt"); s.State != "idle" || s.Reason != "left" || s.Node != "edge-1" || !strings.Contains(card, "idle (left)") {
+		t.Errorf("after the reset: %+v; the card says %q", s, card)
+	}
+	m.checkScrubbed()
+	m.cut()
+	m.boot()
+	stays := m.join()
+	m.until("failed", "no-token")
+	check(t, stays.cmd.Process.Kill())
+	if err := <-stays.done; err == nil || m.has(joinMark) {
+		t.Error("the node joins again after the reset")
 	}
 	m.write("/var/lib/edgebake/token", m.cloud.Token(time.Hour), 0o600)
 	if out, err := m.sh("edgebake-node rejoin"); err != nil || !strings.Contains(m.read("/run/systemd-stand-in/calls"), "start --no-block edgebake-join.service") {

@@ -58,6 +58,7 @@ func TestJoin(t *testing.T) {
 			m.shell = shell
 			m.litter(m.cloud.Token(time.Hour))
 			m.boot()
+			m.process("kubelet", "while :; do /usr/bin/sleep 100; done") // the drop-in tells edgecore not to mind
 			m.join().ended()
 			m.checkJoined("edge-1")
 			m.checkSettings()

@@ -89,7 +89,7 @@ func newMachine(t *testing.T) *machine {
 	check(t, err)
 	m := &machine{t: t, root: root, shell: []string{"/bin/sh", joinScript}}
 	t.Cleanup(func() { m.cut(); check(t, os.RemoveAll(root)) })
-	m.cloud, err = cloudcore.New(cloudcore.Options{})
+	m.cloud, err = cloudcore.New(cloudcore.Options{Delay: time.Second})
 	check(t, err)
 	check(t, m.cloud.Start(t.Context()))
 	t.Cleanup(m.cloud.Close)
@@ -191,7 +191,8 @@ func (m *machine) golden() {
 	check(m.t, err)
 	m.release(built["edgecore"])
 	m.write(goldenDir+"edgecore.service", "[Service]\nExecStart=/usr/local/bin/edgecore\nRestart=always\n", 0o644)
-	m.write("/stand-in/keadm", string(built["keadm"]), 0o755)
+	m.write("/stand-in/keadm.new", string(built["keadm"]), 0o755)
+	check(m.t, os.Rename(m.path("/stand-in/keadm.new"), m.path("/stand-in/keadm"))) // the old one may run
 }
 
 // release is KubeEdge's tarball with its checksum.
@@ -268,7 +269,7 @@ func (m *machine) boot() {
 	check(m.t, err)
 	m.pid, err = strconv.Atoi(strings.TrimSpace(string(children)))
 	check(m.t, err)
-	m.startRuntime()
+	m.startRuntime("v1alpha2")
 	m.does("/usr/lib/edgebake/edgebake-identity early && /usr/lib/edgebake/edgebake-identity check")
 	if m.has("/etc/systemd/system/multi-user.target.wants/edgecore.service") {
 		m.does("systemctl start edgecore.service")
@@ -286,7 +287,8 @@ func (m *machine) cut() {
 	m.init, m.pid = nil, 0
 }
 
-func (m *machine) startRuntime() {
+// startRuntime is a container runtime that knows one version of the interface.
+func (m *machine) startRuntime(version string) {
 	m.t.Helper()
 	socket := filepath.Join(mkdir(m.t, m.path("/run/crio")), "crio.sock")
 	l, err := new(net.ListenConfig).Listen(m.t.Context(), "unix", socket)
@@ -296,9 +298,13 @@ func (m *machine) startRuntime() {
 	m.cri = &http.Server{Protocols: protocols, ReadHeaderTimeout: patience, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body) // or the answer comes with a reset of the stream
 		w.Header().Set("Content-Type", "application/grpc")
+		if r.URL.Path != "/runtime."+version+".RuntimeService/Version" {
+			w.Header().Set("Grpc-Status", "12") // UNIMPLEMENTED
+			return
+		}
 		w.Header().Set("Trailer", "Grpc-Status")
 		// VersionResponse: version, runtime_name, runtime_version, runtime_api_version.
-		message := "\x0a\x050.1.0\x12\x05cri-o\x1a\x061.20.0\x22\x08v1alpha2"
+		message := "\x0a\x050.1.0\x12\x05cri-o\x1a\x061.20.0\x22" + string(rune(len(version))) + version
 		_, _ = w.Write(append([]byte{0, 0, 0, 0, byte(len(message))}, message...)) // who asked went away
 		w.Header().Set("Grpc-Status", "0")
 	})}

@@ -1,10 +1,11 @@
 # shellcheck shell=sh
-# One attempt to join, step by step. Read by edgebake-join. A step that can't be done calls
+# One attempt to join, step by step. Read by edgebake-join and edgebake-node. A step that can't be done calls
 # "fail REASON DETAIL" and ends the attempt.
 # shellcheck disable=SC2154 # the places come from settings.sh
 
 reason=
 detail=
+lost=
 
 fail() {
 	reason=$1 detail=$2
@@ -56,9 +57,70 @@ stop_edgecore() {
 		systemctl stop edgecore.service 2>/dev/null
 		systemctl reset-failed edgecore.service 2>/dev/null
 	fi
-	pids=$(pidof edgecore) || return 0
-	# shellcheck disable=SC2086 # one argument for each process
-	kill $pids 2>/dev/null
+	# What systemd does not know of. keadm refuses to join beside it.
+	tries=10
+	while pids=$(pidof edgecore); do
+		# shellcheck disable=SC2086 # one argument for each process
+		if [ $tries -gt 0 ]; then
+			kill $pids 2>/dev/null
+		else
+			kill -9 $pids 2>/dev/null
+		fi
+		[ $tries -gt -3 ] || return 0
+		tries=$((tries - 1))
+		sleep 1
+	done
+}
+
+# still_joined: the marker alone proves nothing. "keadm reset", a failing card, an end of the certificate
+# and a CloudCore that was set up anew leave it. Sets lost: what is missing.
+still_joined() {
+	lost=
+	[ -s $marker ] || return 1
+	for file in $unit $yaml /usr/local/bin/edgecore; do
+		[ -s $file ] || lost="$file is not there any more"
+	done
+	[ -n "$lost" ] || whole_pair || lost="its certificates are damaged or gone"
+	[ -z "$lost" ] || return 1
+	find_token
+	if expired || foreign_token; then
+		replaced
+	fi
+	[ -z "$lost" ]
+}
+
+# replaced looks at what only a clock that may be trusted, and CloudCore, can tell.
+replaced() {
+	wait_time
+	[ "$best" -le 0 ] || [ "$best" -gt "$(date +%s)" ] || token=
+	if expired; then
+		if [ -n "$token" ] || clock_set; then
+			lost="its certificate has expired"
+		fi
+		return
+	fi
+	foreign_token || return 0
+	# A token of a third cluster must not cost the node its place in this one.
+	if wait_cloudcore && right_cloudcore; then
+		rm -rf $kube/ca $kube/certs
+	elif [ "$reason" = wrong-ca ]; then
+		return 0
+	fi
+	lost="the token is for another CloudCore"
+}
+
+# foreign_token: there is a token, and it is not of the CloudCore that this node belongs to.
+foreign_token() {
+	[ -n "$token" ] && [ "$(ca_hash)" != "${token%%.*}" ]
+}
+
+ca_hash() {
+	hash=$(sed '/^-----/d' $kube/ca/rootCA.crt | base64 -d 2>/dev/null | sha256sum)
+	echo "${hash%% *}"
+}
+
+expired() {
+	command -v openssl >/dev/null && ! openssl x509 -noout -checkend 0 -in $kube/certs/server.crt >/dev/null 2>&1
 }
 
 # repair removes what an attempt left that was cut off: keadm stumbles over its own unit, a partial
@@ -75,9 +137,13 @@ repair() {
 instance=$instance" || fail disk-full "writing $keep/instance: $(free_space $keep) KiB are free"
 }
 
-# good_pair: the certificates of edgecore are there and whole. A damaged one makes edgecore dial in vain
-# for ever, without asking for another.
+# good_pair: the certificates of edgecore are there, whole and in time. With others edgecore dials in vain
+# for ever, and does not ask for new ones.
 good_pair() {
+	whole_pair && ! expired
+}
+
+whole_pair() {
 	for file in $kube/ca/rootCA.crt $kube/certs/server.crt $kube/certs/server.key; do
 		[ -s $file ] || return 1
 	done
@@ -90,7 +156,8 @@ good_pair() {
 	fi
 	openssl x509 -noout -in $kube/ca/rootCA.crt >/dev/null 2>&1 &&
 		public=$(openssl x509 -noout -pubkey -in $kube/certs/server.crt 2>/dev/null) &&
-		[ "$public" = "$(openssl pkey -pubout -in $kube/certs/server.key 2>/dev/null)" ]
+		[ "$public" = "$(openssl pkey -pubout -in $kube/certs/server.key 2>/dev/null)" ] &&
+		openssl verify -no_check_time -partial_chain -CAfile $kube/ca/rootCA.crt $kube/certs/server.crt >/dev/null 2>&1
 }
 
 # wait_for REASON SECONDS COMMAND: until it succeeds. It may say why it does not in $why.
@@ -150,13 +217,18 @@ right_cloudcore() {
 	if [ -z "$token" ] || ! command -v curl >/dev/null; then
 		return 0
 	fi
-	curl -sk --noproxy '*' --max-time 30 -o $run/ca.der "https://$host:$cert_port/ca.crt" ||
-		{ fail unreachable "https://$host:$cert_port/ca.crt gives no answer"; return; }
+	answer=$(curl -sfk --noproxy '*' --max-time "${set_ANSWER_LIMIT:-30}" -o $run/ca.der -w '%{http_code}' "https://$host:$cert_port/ca.crt") || {
+		case $answer in
+		4*) fail not-cloudcore "https://$host:$cert_port/ca.crt answers with HTTP status $answer" ;;
+		5*) fail unreachable "https://$host:$cert_port/ca.crt answers with HTTP status $answer" ;;
+		*) fail unreachable "https://$host:$cert_port/ca.crt gives no answer" ;;
+		esac
+		return
+	}
 	hash=$(sha256sum <$run/ca.der)
 	[ "${hash%% *}" = "${token%%.*}" ] || { fail wrong-ca "the CA of $host has SHA-256 ${hash%% *}, and the token is for ${token%%.*}"; return; }
 	[ -s $kube/ca/rootCA.crt ] || return 0
-	hash=$(sed '/^-----/d' $kube/ca/rootCA.crt | base64 -d | sha256sum)
-	[ "${hash%% *}" = "${token%%.*}" ] || rm -rf $kube/ca $kube/certs # of another CloudCore
+	! foreign_token || rm -rf $kube/ca $kube/certs
 }
 
 wait_runtime() {
@@ -165,15 +237,30 @@ wait_runtime() {
 }
 
 # runtime_answers asks what edgecore 1.8 asks first, in the only version of the interface that it knows.
-# gRPC by hand: an empty message is one byte of flags and four of length, all zero.
 runtime_answers() {
+	kind=
 	socket=${endpoint#unix://}
 	why="nothing answers at $socket"
 	[ -S "$socket" ] || return 1
-	command -v curl >/dev/null || return 0
+	if ! command -v curl >/dev/null || ask_runtime v1alpha2; then
+		return 0
+	fi
+	[ "$size" != none ] || return 1
+	if ask_runtime v1; then
+		kind=cri-too-new why="the runtime at $socket knows only version v1 of the interface, and edgecore $version needs v1alpha2"
+	else
+		why="what answers at $socket is no container runtime, or its CRI is switched off"
+	fi
+	return 1
+}
+
+# ask_runtime VERSION: gRPC by hand. An empty message is one byte of flags and four of length, all zero.
+# Sets size: none without an answer; an answer that is only a fault has no message.
+ask_runtime() {
 	size=$(printf '\000\000\000\000\000' | curl -s --max-time 10 --http2-prior-knowledge --unix-socket "$socket" \
 		-H 'content-type: application/grpc' -H 'te: trailers' --data-binary @- -o /dev/null -w '%{size_download}' \
-		http://localhost/runtime.v1alpha2.RuntimeService/Version 2>/dev/null) && [ "${size%%[!0-9]*}" -gt 5 ]
+		"http://localhost/runtime.$1.RuntimeService/Version" 2>/dev/null) || { size=none; return 1; }
+	[ "${size%%[!0-9]*}" -gt 5 ]
 }
 
 wait_mqtt() {
@@ -294,40 +381,53 @@ verify() {
 		if [ -s $kube/certs/server.crt ] || [ $((left % 10)) -lt "$poll" ]; then
 			read_journal
 		fi
-		if [ "$said" = "1 1" ] && good_pair; then
-			stable
-			return
+		if [ "${said#* }" = 1 ] && good_pair; then
+			stable && return 0
+			[ "$reason" != edgecore-crash ] || return 1
+			left=$((left - ${set_STABLE:-12})) # it may connect again
 		fi
 		case $kind in
-		token-rejected | token-malformed | wrong-ca | disk-full) break ;; # asking again gives the same answer
+		token-rejected | token-malformed | wrong-ca | disk-full | cgroup-missing | kubelet-runs | cri-too-new) break ;; # asking again gives the same answer
 		esac
 		[ "$left" -gt 0 ] || break
 		sleep "$poll"
 		left=$((left - poll))
 	done
 	case $kind,$said in
-	,0*) fail edgecore-crash "edgecore did not connect; systemd says: $(systemctl is-active edgecore.service)" ;;
-	,*) fail not-registered "edgecore connected, and CloudCore has not confirmed the node" ;;
+	,0*) fail edgecore-crash "edgecore did not connect; systemd says: $(systemctl is-active edgecore.service)${why:+; edgecore says: $why}" ;;
+	,*) fail not-registered "edgecore connected, and CloudCore has not confirmed the node${why:+; edgecore says: $why}" ;;
 	*) fail "$kind" "$why" ;;
 	esac
 }
 
-# stable: the same process for more than the ten seconds after which systemd would start it again.
+# stable: the same process for more than the ten seconds after which systemd would start it again, and
+# connected still.
 stable() {
 	before=$(systemctl show -p MainPID -p ActiveState edgecore.service)
 	sleep "${set_STABLE:-12}"
 	after=$(systemctl show -p MainPID -p ActiveState edgecore.service)
 	case $before in
 	*MainPID=0* | *MainPID=) ;;
-	*ActiveState=active*) [ "$before" != "$after" ] || return 0 ;;
+	*ActiveState=active*)
+		if [ "$before" = "$after" ]; then
+			read_journal
+			[ "$said" != "1 1" ] || return 0
+			fail "${kind:-connection-lost}" "${why:-edgecore connected and was cut off again}"
+			return
+		fi
+		;;
 	esac
 	fail edgecore-crash "edgecore connected and ended again"
 }
 
-# read_journal sets said (connected, registered: 0 or 1) and the last thing that went wrong.
+# read_journal sets said (connected now, registered: 0 or 1) and the last thing that went wrong.
 read_journal() {
 	set -- --no-pager -o cat -u edgecore.service
-	[ -z "$cursor" ] || set -- "$@" --after-cursor "$cursor"
+	if [ -n "$cursor" ]; then
+		set -- "$@" --after-cursor "$cursor"
+	else
+		set -- "$@" -b
+	fi
 	{ read -r said && read -r kind && read -r why; } <<-END
 		$(journalctl "$@" 2>/dev/null | awk -f $here/edgecore-log.awk)
 	END

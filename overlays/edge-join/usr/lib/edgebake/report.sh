@@ -1,5 +1,6 @@
 # shellcheck shell=sh
-# How the state of the join is told: to programs, to people, on the console. Read by edgebake-join.
+# How the state of the join is told: to programs, to people, on the console. Read by edgebake-join
+# and edgebake-node.
 # shellcheck disable=SC2154 # run comes from settings.sh
 
 number=0
@@ -71,11 +72,20 @@ advice() { # REASON
 	printf 'What to do: '
 	case $1 in
 	joined) echo "nothing. The token has been removed from this card; it is not needed any more." ;;
+	left) echo "nothing, when this node shall stay out. Else put a fresh token (keadm gettoken) into edgebake-token on this partition and start the node." ;;
 	no-seed) echo "write a seed with \"edgebake seed\" and put its files on this card, or correct the line that is named above." ;;
 	no-token) echo "put a file edgebake-token with a KubeEdge token (keadm gettoken) on this partition, or at $keep/token." ;;
 	token-malformed) echo "get the token again (keadm gettoken) and put it, whole and on one line, into edgebake-token on this partition." ;;
 	token-expired | token-rejected) echo "tokens are valid for 24 hours. Put a fresh one (keadm gettoken) into edgebake-token on this partition." ;;
 	wrong-ca) echo "the token is of another cluster than the CloudCore named above. Correct the address, or take a token of that cluster." ;;
+	certificate-name) echo "give the node an address that CloudCore's certificate names, or add this one to cloudHub.advertiseAddress or dnsNames in cloudcore.yaml." ;;
+	certificate-empty) echo "CloudCore can't sign certificates. Its own log says why." ;;
+	certificate-rejected) echo "CloudCore does not take this node's certificate. Compare the clocks; after CloudCore was set up anew, put a fresh token (keadm gettoken) into edgebake-token on this partition." ;;
+	not-cloudcore) echo "something else than CloudCore answers at this address, such as a proxy. Check address and ports (10000 and 10002)." ;;
+	connection-lost) echo "CloudCore takes the node's connection and ends it. Its own log says why; look for a second node of this name, and for too many nodes (cloudHub.nodeLimit)." ;;
+	cgroup-missing) echo "the kernel has a control group switched off. Add cgroup_enable=memory cgroup_memory=1 to the line in cmdline.txt on this partition." ;;
+	kubelet-runs) echo "kubelet or kube-proxy runs on this node. Remove them; keep kube-proxy's DaemonSet from edge nodes." ;;
+	cri-too-new) echo "the container runtime is too new for this KubeEdge: CRI-O up to 1.25 and containerd up to 1.6 are not. Write another image to the card." ;;
 	waiting-time) echo "the node needs a time server: let UDP port 123 pass, or name one that it reaches in the seed." ;;
 	certificate-time) echo "compare this node's clock, below, with CloudCore's. One of them is wrong; a time server heals this node." ;;
 	waiting-network) echo "the node has no network. Check the cable, the Wi-Fi's name and password in network-config, and DHCP." ;;

@@ -1,5 +1,6 @@
 # shellcheck shell=sh
-# The KubeEdge token: where it is found, what is wrong with it, how it goes. Read by edgebake-join.
+# The KubeEdge token: where it is found, what is wrong with it, how it goes. Read by edgebake-join
+# and edgebake-node.
 # No program gets it as an argument: those are for everybody to see.
 # shellcheck disable=SC2154 # the places come from settings.sh
 
@@ -52,8 +53,8 @@ well_formed() { # TOKEN: 64 hexadecimal digits and the three parts of a JWT
 	esac
 }
 
-# choose_token takes, of the tokens that there are, the one that is valid longest.
-choose_token() {
+# find_token takes, of the tokens that there are, the one that is valid longest.
+find_token() {
 	token=
 	best=-1
 	broken=
@@ -69,12 +70,16 @@ choose_token() {
 			token=$found best=$until
 		fi
 	done
-	[ -z "$token" ] || return 0
+	[ -n "$token" ]
+}
+
+choose_token() {
+	find_token && return 0
 	good_pair && return 0 # nobody asks for a token when there are certificates
 	if [ -n "$broken" ]; then
 		fail token-malformed "the token in $broken does not have the four parts of a KubeEdge token"
 	else
-		fail no-token "there is no token in $token_files"
+		fail no-token "there is no token in $token_files${lost:+; this node had joined, and $lost}"
 	fi
 }
 
