@@ -214,6 +214,13 @@ func hygieneFaults() map[string]fault {
 		"lock":                   {pcMaster, files{"var/lib/dpkg/lock": "", "var/lib/apt/lists/lock": "123\n"}, []string{"warning packages /var/lib/dpkg/lock: lock file", "warning packages /var/lib/apt/lists/lock: lock file"}, lint.Options{}, nil},
 		"cache":                  {pcMaster, files{"var/cache/apt/archives/x_1_all.deb": "!<arch>"}, []string{"warning packages /var/cache/apt/archives/x_1_all.deb: package"}, lint.Options{}, nil},
 		"world-writable":         {pcMaster, files{"etc/x:0666": "", "srv:/0777": ""}, []string{"error permissions /etc/x: 0666", "error permissions /srv: 0777"}, lint.Options{}, nil},
+		"package's file changed": {pcMaster, files{"usr/bin/dash:0755": amd64ELF + "x"}, []string{"warning package-files /bin/dash: of the package dash"}, lint.Options{}, nil},
+		"package's file gone":    {piEdge, files{"usr/bin/dash:0755": absent}, []string{"warning package-files /bin/dash: it belongs to the package dash, and is not there"}, lint.Options{}, nil},
+		"package's other places": {pcMaster, dpkgKnows(nil), nil, lint.Options{}, nil},
+		"diverted file changed":  {pcMaster, dpkgKnows(files{"usr/bin/x.real": "theirs"}), []string{"warning package-files /usr/bin/x.real: of the package a"}, lint.Options{}, nil},
+		"diverting file changed": {pcMaster, dpkgKnows(files{"usr/bin/x": "real", "usr/share/taken": "old"}), []string{"warning package-files /usr/bin/x: of the package other", "warning package-files /usr/share/taken: of the package other"}, lint.Options{}, nil},
+		"included file gone":     {pcMaster, dpkgKnows(files{"usr/share/doc/a/copyright": absent}), []string{"warning package-files /usr/share/doc/a/copyright: is not there"}, lint.Options{}, nil},
+		"excluded file changed":  {pcMaster, dpkgKnows(files{"usr/share/doc/a/README": "x"}), []string{"warning package-files /usr/share/doc/a/README: of the package a"}, lint.Options{}, nil},
 		"setuid":                 {pcMaster, files{"usr/local/bin/x:4755": ""}, []string{"warning permissions /usr/local/bin/x: no package brought it"}, lint.Options{}, nil},
 	}
 }
