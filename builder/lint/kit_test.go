@@ -98,10 +98,10 @@ func md5sums(files ...string) string {
 func dpkgKnows(change files) files {
 	f := files{
 		"var/lib/dpkg/diversions":         "/usr/bin/x\n/usr/bin/x.real\nother\n",
-		"var/lib/dpkg/info/a.list":        "/.\n/usr/bin/x\n/etc/a.conf\n/usr/share/doc/a/README\n/usr/share/doc/a/copyright\n",
+		"var/lib/dpkg/info/a.list":        "/.\n/usr/bin/x\n/etc/a.conf\n/etc/old.conf\n/usr/share/doc/a/README\n/usr/share/doc/a/copyright\n",
 		"var/lib/dpkg/info/other.list":    "/.\n/usr/bin/x\n/usr/share/taken\n",
 		"etc/dpkg/dpkg.cfg.d/docs":        "path-exclude=/usr/share/doc/*\n path-include = no\npath-include=/usr/share/doc/*/copyr?ght\n",
-		"var/lib/dpkg/status":             pcMaster()["var/lib/dpkg/status"] + "Package: a\nStatus: install ok installed\nVersion: 1\nConffiles:\n /etc/a.conf 0123\nDescription: A\n\n",
+		"var/lib/dpkg/status":             pcMaster()["var/lib/dpkg/status"] + "Package: a\nStatus: install ok installed\nVersion: 1\nConffiles:\n /etc/a.conf 0123\n /etc/old.conf 0123 obsolete\nDescription: A\n\n",
 		"var/lib/dpkg/info/a.md5sums":     md5sums("usr/bin/x", "real", "etc/a.conf", "old", "usr/share/doc/a/README", "r", "usr/share/doc/a/copyright", "c", "usr/share/taken", "old"),
 		"var/lib/dpkg/info/other.md5sums": md5sums("usr/bin/x", "theirs", "usr/share/taken", "new"),
 		"usr/bin/x.real":                  "real", "usr/bin/x": "theirs", "etc/a.conf": "new", "usr/share/doc/a/copyright": "c", "usr/share/taken": "new",

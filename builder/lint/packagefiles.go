@@ -8,6 +8,7 @@ import (
 	"path"
 	"regexp"
 	goruntime "runtime"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -21,10 +22,11 @@ const (
 	maxList = 16 << 20
 )
 
-// packageFile is a file as dpkg's database describes it.
+// packageFile is a file, link or directory as dpkg's database describes it.
 type packageFile struct {
-	owner, path, md5 string
-	entry            tree.Entry
+	owner, path string
+	md5         string // "" for what dpkg knows the name of alone
+	entry       tree.Entry
 }
 
 // checkPackageFiles compares dpkg's database with what is there, as dpkg --verify does. A profile may replace a
@@ -34,13 +36,16 @@ func checkPackageFiles(s *system) []Finding {
 	var there []packageFile
 	excluded := s.pathExcludes()
 	for _, f := range s.packageFiles() {
-		e, err := s.root.Resolve(f.path)
+		e, err := s.root.Lookup(f.path)
+		if err == nil && e.Type == tree.Symlink && f.md5 != "" {
+			e, err = s.root.Resolve(f.path)
+		}
 		switch {
-		case err == nil && e.Type == tree.File:
+		case err != nil && !excluded("/"+f.path):
+			found = append(found, caution("/"+f.path, "install "+f.owner+" again, or leave it out", "it belongs to the package %s, and is not there", f.owner))
+		case err == nil && f.md5 != "" && e.Type == tree.File:
 			f.entry = e
 			there = append(there, f)
-		case !excluded("/" + f.path):
-			found = append(found, caution("/"+f.path, "install "+f.owner+" again, or leave it out", "it belongs to the package %s, and is not there", f.owner))
 		}
 	}
 	for i, sum := range s.md5s(there) {
@@ -52,27 +57,35 @@ func checkPackageFiles(s *system) []Finding {
 	return found
 }
 
-// packageFiles are the files with an MD5 in dpkg's database, under the names that diversions give them. Configuration
-// files are not among them, nor are files that another package has taken over: dpkg keeps their MD5s, but no longer lists them.
+// atBoot are directories over which the running system mounts others: it is no matter what the image has there.
+var atBoot = []string{"dev", "proc", "run", "sys", "tmp"}
+
+// packageFiles are the names in dpkg's lists, where diversions have put them. Configuration files have no MD5 here: they
+// may be changed. Those that their package has given up may be gone, too.
 func (s *system) packageFiles() []packageFile {
 	var out []packageFile
-	conffiles, diverted := s.conffiles(), s.diversions()
+	obsolete, diverted := s.conffiles(), s.diversions()
 	for _, e := range s.list(infoDir) {
-		name, ok := strings.CutSuffix(path.Base(e.Path), ".md5sums")
+		name, ok := strings.CutSuffix(path.Base(e.Path), ".list")
 		if !ok {
 			continue
 		}
 		owner, _, _ := strings.Cut(name, ":")
-		listed := s.listed(name)
-		for line := range strings.Lines(s.database(infoDir + "/" + name + ".md5sums")) {
-			sum, file, ok := strings.Cut(strings.TrimRight(line, "\n"), "  ")
-			if file = strings.TrimPrefix(file, "./"); !ok || conffiles["/"+file] || !listed["/"+file] {
+		sums := s.packageSums(name)
+		for line := range strings.Lines(s.database(e.Path)) {
+			f := packageFile{owner: owner, path: strings.Trim(line, "/\n")}
+			gone, conffile := obsolete[f.path]
+			top, _, below := strings.Cut(f.path, "/")
+			if gone || below && slices.Contains(atBoot, top) {
 				continue
 			}
-			if to, ok := diverted["/"+file]; ok && to.by != owner {
-				file = to.name[1:]
+			if !conffile {
+				f.md5 = sums[f.path]
 			}
-			out = append(out, packageFile{owner: owner, path: file, md5: sum})
+			if to, ok := diverted[f.path]; ok && to.by != owner {
+				f.path = to.name
+			}
+			out = append(out, f)
 		}
 	}
 	return out
@@ -87,22 +100,26 @@ func (s *system) database(name string) string {
 	return string(s.head(e, maxList))
 }
 
-// listed are the names that belong to a package.
-func (s *system) listed(name string) map[string]bool {
-	names := map[string]bool{}
-	for line := range strings.Lines(s.database(infoDir + "/" + name + ".list")) {
-		names[strings.TrimRight(line, "\n")] = true
+// packageSums are the MD5s of a package's files. Some are of files that another package has taken over: those are no longer
+// in the package's list.
+func (s *system) packageSums(name string) map[string]string {
+	sums := map[string]string{}
+	for line := range strings.Lines(s.database(infoDir + "/" + name + ".md5sums")) {
+		if sum, file, ok := strings.Cut(strings.TrimRight(line, "\n"), "  "); ok {
+			sums[strings.TrimPrefix(file, "./")] = sum
+		}
 	}
-	return names
+	return sums
 }
 
-// conffiles are the configuration files of all packages: lines " /etc/x MD5" of their stanzas' fields Conffiles.
+// conffiles are the configuration files of all packages: lines " /etc/x MD5" of their stanzas' fields Conffiles. The value
+// says whether the package has given the file up (" /etc/x MD5 obsolete").
 func (s *system) conffiles() map[string]bool {
 	names := map[string]bool{}
 	for line := range strings.Lines(s.database(statusFile)) {
 		if name, ok := strings.CutPrefix(line, " /"); ok {
-			name, _, _ = strings.Cut(name, " ")
-			names["/"+name] = true
+			name, rest, _ := strings.Cut(strings.TrimRight(name, "\n"), " ")
+			names[name] = strings.HasSuffix(rest, " obsolete")
 		}
 	}
 	return names
@@ -117,7 +134,7 @@ func (s *system) diversions() map[string]diversion {
 	lines := strings.Split(s.database("var/lib/dpkg/diversions"), "\n")
 	for ; len(lines) >= 3; lines = lines[3:] {
 		if strings.HasPrefix(lines[1], "/") {
-			out[lines[0]] = diversion{lines[1], lines[2]}
+			out[strings.TrimPrefix(lines[0], "/")] = diversion{lines[1][1:], lines[2]}
 		}
 	}
 	return out
