@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	configureVersion = "builder.configure/1"
+	configureVersion = "builder.configure/2"
 	// onBaseVersion is counted apart: it is of what configures over a base image alone.
 	onBaseVersion = 3
 	// scratchRoom is the free space that maintainer scripts get. The file is sparse: it costs nothing.

@@ -42,7 +42,7 @@ func (c Config) work(b *base, p packages, src *tree.Reader) (w work, needed bool
 	w.payload, err = payload(c.Lock.Arch, src, p.guest, w.before)
 	w.job.Preinst = preinsts(p.installation.Preinsts)
 	w.normalise = func(ctx context.Context, after tree.Tree) (tree.Tree, error) {
-		return system.Normalise(ctx, after, src, c.Lock.Epoch)
+		return system.Normalise(ctx, w.before, after, src, c.Lock.Epoch)
 	}
 	return w, true, err
 }

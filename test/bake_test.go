@@ -81,12 +81,37 @@ func digestOf(t testing.TB, b baked) string {
 	return string(m.Artifacts[0].SHA256)
 }
 
+// believing is the small profile with what lets the booted system compare itself with dpkg's database. Of its own
+// accord cloud-init would make a locale that the small profile does not have.
+func believing(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"believing.yaml":                               believingProfile,
+		"words/etc/default/locale":                     "LANG=C.UTF-8\n",
+		"words/etc/cloud/cloud.cfg.d/60-believing.cfg": "locale: C.UTF-8\ngrub_dpkg:\n  enabled: false\n",
+	} {
+		path := filepath.Join(dir, name)
+		must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		must(t, os.WriteFile(path, []byte(text), 0o644))
+	}
+	return filepath.Join(dir, "believing.yaml")
+}
+
+const believingProfile = `apiVersion: edgebake/v1
+name: believing
+extends: [minimal-debian-12-amd64]
+packages: [cloud-init, debsums]
+overlays: [cloud-vm, ./words]
+disk: {size: 2GiB}
+checks: [multi-user, no-failed-units, cloud-init, packages]
+`
+
 // TestReproducibleMinimal bakes the small profile from two empty stores, and looks at the result
-// with the tools of others.
+// with the tools of others: e2fsprogs on this host; dpkg, apt and debsums in the booted image.
 func TestReproducibleMinimal(t *testing.T) {
 	t.Parallel()
-	const profile = "minimal-debian-12-amd64"
-	run, locks := edgebake(t), t.TempDir()
+	run, locks, profile := edgebake(t), t.TempDir(), believing(t)
 	first := t.TempDir()
 	run("lock", profile, "--store", first, "-o", locks)
 	a := bake(t, run, profile, first, locks) // boots it too
@@ -96,7 +121,22 @@ func TestReproducibleMinimal(t *testing.T) {
 		t.Fatalf("two bakes differ: %s and %s: %v %v", x, y, difference, err)
 	}
 	positive(t, a)
+	believes(t, a)
 	checkDisk(t, a.image)
+}
+
+// believes wants both examinations to find every file as its package brought it: this profile changes none.
+func believes(t testing.TB, b baked) {
+	t.Helper()
+	for name, want := range map[string]string{"verdict.json": `"detail": "configuration files changed: none"`, "lint.json": `"package-files"`} {
+		data, err := os.ReadFile(filepath.Join(b.dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Count(string(data), want) != 1 { // lint.json has the rule's name once as a rule, and once more in each finding
+			t.Errorf("%s has not one %s:\n%s", name, want, data)
+		}
+	}
 }
 
 // positive reads the verdict that lies beside the image.

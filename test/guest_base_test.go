@@ -74,7 +74,7 @@ func compareShortcuts(t *testing.T, s *extendable, little lock.Lock) {
 			t.Errorf("plain is %v:\n%s", plain, lastPart(console))
 		}
 		var err error
-		if trees[i], err = system.Normalise(t.Context(), s.read(t), s.src, s.lock.Epoch); err != nil {
+		if trees[i], err = system.Normalise(t.Context(), tree.Tree{}, s.read(t), s.src, s.lock.Epoch); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/md5"
 	"crypto/sha512"
 	"fmt"
 	"maps"
@@ -84,6 +85,31 @@ func status(packages ...string) string {
 	return b.String()
 }
 
+// md5sums is a file of dpkg's: names and contents in turn.
+func md5sums(files ...string) string {
+	var b strings.Builder
+	for i := 0; i < len(files); i += 2 {
+		fmt.Fprintf(&b, "%x  %s\n", md5.Sum([]byte(files[i+1])), files[i])
+	}
+	return b.String()
+}
+
+// dpkgKnows is an image with a package of which dpkg was told to put files elsewhere, or nowhere.
+func dpkgKnows(change files) files {
+	f := files{
+		"var/lib/dpkg/diversions":         "/usr/bin/x\n/usr/bin/x.real\nother\n",
+		"var/lib/dpkg/info/a.list":        "/.\n/usr/bin/x\n/etc/a.conf\n/etc/old.conf\n/usr/share/doc/a/README\n/usr/share/doc/a/copyright\n",
+		"var/lib/dpkg/info/other.list":    "/.\n/usr/bin/x\n/usr/share/taken\n",
+		"etc/dpkg/dpkg.cfg.d/docs":        "path-exclude=/usr/share/doc/*\n path-include = no\npath-include=/usr/share/doc/*/copyr?ght\n",
+		"var/lib/dpkg/status":             pcMaster()["var/lib/dpkg/status"] + "Package: a\nStatus: install ok installed\nVersion: 1\nConffiles:\n /etc/a.conf 0123\n /etc/old.conf 0123 obsolete\nDescription: A\n\n",
+		"var/lib/dpkg/info/a.md5sums":     md5sums("usr/bin/x", "real", "etc/a.conf", "old", "usr/share/doc/a/README", "r", "usr/share/doc/a/copyright", "c", "usr/share/taken", "old"),
+		"var/lib/dpkg/info/other.md5sums": md5sums("usr/bin/x", "theirs", "usr/share/taken", "new"),
+		"usr/bin/x.real":                  "real", "usr/bin/x": "theirs", "etc/a.conf": "new", "usr/share/doc/a/copyright": "c", "usr/share/taken": "new",
+	}
+	maps.Copy(f, change)
+	return f
+}
+
 const dtb = "\xd0\x0d\xfe\xed"
 
 const bridge = `{"cniVersion": "0.4.0", "name": "edge", "plugins": [{"type": "bridge", "ipam": {"type": "host-local"}}, {"type": "portmap"}]}`
@@ -100,7 +126,8 @@ func debian(program string) files {
 	return files{
 		"bin:->usr/bin": "", "lib:->usr/lib": "", "sbin:->usr/sbin": "", "tmp:/1777": "", "etc/machine-id": "", "usr/bin/dash:0755": program,
 		"etc/shadow:0640": "root:*:19000:0:99999:7:::\nmosquitto:!:19000::::::\n", "etc/passwd": "root:x:0:0:root:/root:/bin/bash\n", "etc/gshadow": "root:*::\n",
-		"usr/bin/su:4755": program, "var/lib/dpkg/info/util-linux.list": "/.\n/bin\n/bin/su\n", "usr/bin/systemctl:0755": program,
+		"usr/bin/su:4755": program, "var/lib/dpkg/info/util-linux.list": "/.\n/bin\n/bin/su\n",
+		"var/lib/dpkg/info/dash.list": "/.\n/bin\n/bin/dash\n", "var/lib/dpkg/info/dash.md5sums": md5sums("bin/dash", program), "usr/bin/systemctl:0755": program,
 		"usr/lib/systemd/system/ssh.service": "[Service]\nExecStart=/usr/sbin/sshd -D\n", "usr/sbin/sshd:0755": program,
 		"usr/lib/systemd/system/getty@.service":                                                         "[Service]\nExecStart=-/sbin/agetty\n",
 		"etc/systemd/system/multi-user.target.wants/ssh.service:->/lib/systemd/system/ssh.service":      "",

@@ -102,6 +102,7 @@ func Rules() []Rule {
 		{"passwords", "no password hashes and no empty passwords", checkPasswords},
 		{"traces", "no shell history, logs and caches", checkTraces},
 		{"packages", "all packages are configured, no locks and helpers are left over", checkPackages},
+		{"package-files", "the files of packages are there, as their packages brought them", checkPackageFiles},
 		{"permissions", "no world-writable files; setuid only from packages", checkPermissions},
 		{"free-space", "room on all file systems", checkFreeSpace},
 	}

@@ -53,7 +53,7 @@ type Profile struct {
 	// Outputs are the formats of the artifact: raw.
 	Outputs []string `yaml:"outputs,omitempty" json:"outputs,omitempty" jsonschema:"enum=raw"`
 	// Checks are what a boot must prove; see Check.
-	Checks []string `yaml:"checks,omitempty" json:"checks,omitempty" jsonschema:"enum=multi-user,enum=no-failed-units,enum=cloud-init,enum=cmdline-flags,enum=memory-cgroup,enum=cri,enum=mosquitto-user,enum=cni-plugins,enum=root-grown,enum=clock,enum=joined,enum=token-scrubbed,enum=stays-joined"`
+	Checks []string `yaml:"checks,omitempty" json:"checks,omitempty" jsonschema:"enum=multi-user,enum=no-failed-units,enum=cloud-init,enum=cmdline-flags,enum=memory-cgroup,enum=cri,enum=mosquitto-user,enum=cni-plugins,enum=root-grown,enum=clock,enum=packages,enum=joined,enum=token-scrubbed,enum=stays-joined"`
 }
 
 // Apt says where packages come from.

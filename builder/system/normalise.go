@@ -34,15 +34,16 @@ var removed = [...]string{
 
 // Normalise returns root without what must not differ or leak, and with no time after epoch.
 // Passwords' last change is the day of the epoch (shadow(5)); machine-id is empty, so that each
-// machine makes its own at its first boot (machine-id(5)).
-func Normalise(ctx context.Context, root tree.Tree, src *tree.Reader, epoch int64) (tree.Tree, error) {
+// machine makes its own at its first boot (machine-id(5)). Directories that packages brought stay, emptied: dpkg
+// --verify misses them otherwise.
+func Normalise(ctx context.Context, packages, root tree.Tree, src *tree.Reader, epoch int64) (tree.Tree, error) {
 	var out []tree.Entry
 	for i := range root.Len() {
 		if err := ctx.Err(); err != nil {
 			return tree.Tree{}, err
 		}
 		e := root.At(i)
-		if isRemoved(e.Path) {
+		if isRemoved(e.Path) && !isDir(packages, e.Path) {
 			continue
 		}
 		if e.Path == "etc/shadow" {
@@ -79,6 +80,11 @@ func relink(before tree.Tree, entries []tree.Entry) []tree.Entry {
 		entries[i] = target
 	}
 	return entries
+}
+
+func isDir(t tree.Tree, p string) bool {
+	e, ok := t.Lookup(p)
+	return ok && e.Type == tree.Dir
 }
 
 func isRemoved(p string) bool {

@@ -52,14 +52,19 @@ func TestNormaliseRemovesWhatIdentifiesAMachine(t *testing.T) {
 	entries := append(accounts(), file("etc/machine-id", "0123\n"), file("etc/ssh/ssh_host_rsa_key", "secret"), file("etc/passwd-", "old"),
 		file("var/log/dpkg.log", "x"), file("tmp/left", "x"), file("var/cache/ldconfig/aux-cache", "x"), file("usr/bin/tool", "x"),
 		tree.Entry{Path: "usr/bin/again", Type: tree.Hardlink, Link: "tmp/left"})
-	got, err := Normalise(context.Background(), build(t, entries...), tree.NewReader(nil), epoch)
+	cache := []tree.Entry{{Path: "var/cache/apt/archives", Type: tree.Dir, Mode: 0o755}, {Path: "var/cache/apt/archives/partial", Type: tree.Dir, Mode: 0o700, UID: 42}}
+	entries = append(append(entries, cache...), file("var/cache/apt/archives/partial/x", "x"), file("var/lib/apt/lists/auxfiles/x", "x"))
+	got, err := Normalise(context.Background(), build(t, cache...), build(t, entries...), tree.NewReader(nil), epoch)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range []string{"etc/ssh/ssh_host_rsa_key", "etc/passwd-", "var/log/dpkg.log", "tmp/left", "var/cache/ldconfig/aux-cache"} {
+	for _, p := range []string{"etc/ssh/ssh_host_rsa_key", "etc/passwd-", "var/log/dpkg.log", "tmp/left", "var/cache/ldconfig/aux-cache", "var/cache/apt/archives/partial/x", "var/lib/apt/lists/auxfiles"} {
 		if _, ok := got.Lookup(p); ok {
 			t.Errorf("%s is still there", p)
 		}
+	}
+	if e, ok := got.Lookup("var/cache/apt/archives/partial"); !ok || e.Mode != 0o700 || e.UID != 42 {
+		t.Errorf("the directory of a package is not as it was: %v %+v", ok, e)
 	}
 	if e, ok := got.Lookup("etc/machine-id"); !ok || e.Content.Size != 0 {
 		t.Errorf("machine-id is not there and empty: %v %v", ok, e)

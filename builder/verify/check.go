@@ -36,6 +36,7 @@ const (
 	CheckCNIPlugins    = "cni-plugins"     // each of /opt/cni/bin answers VERSION
 	CheckRootGrown     = "root-grown"      // root has at least 90 % of the disk
 	CheckClock         = "clock"           // the clock is later than Epoch
+	CheckPackages      = "packages"        // what dpkg believes is what is there (dpkg --audit and --verify, apt-get check, debsums)
 	// These need a CloudCore, and a network: the Raspberry Pi boards of QEMU have none.
 	CheckJoined        = "joined"         // the node joined: it is registered, edgecore runs
 	CheckTokenScrubbed = "token-scrubbed" // and its token is nowhere any more
@@ -45,7 +46,7 @@ const (
 // AllChecks returns the names of the checks in the order in which they run.
 func AllChecks() []string {
 	return []string{CheckMultiUser, CheckCloudInit, CheckNoFailedUnits, CheckCmdlineFlags, CheckMemoryCgroup,
-		CheckCRI, CheckMosquittoUser, CheckCNIPlugins, CheckRootGrown, CheckClock,
+		CheckCRI, CheckMosquittoUser, CheckCNIPlugins, CheckRootGrown, CheckClock, CheckPackages,
 		CheckJoined, CheckTokenScrubbed, CheckStaysJoined}
 }
 

@@ -190,6 +190,37 @@ check_clock() {
 	fi
 }
 
+# What dpkg believes is what is there. Configuration files may have other contents than their packages': overlays are
+# for that. They may not be missing, and no other file may be missing or changed. dpkg(1), --verify-format:
+# "??5?????? c /etc/x" is one with another digest, "missing   c /etc/x" one that is not there.
+changed_configuration='^..5...... c '
+
+package_faults() {
+	fails dpkg --audit
+	# Its exit code is the same for a changed configuration file and for any other.
+	code=0
+	dpkg --verify >"$dir/verified" 2>"$dir/verify.err" || code=$?
+	[ "$code" -eq 0 ] || [ -s "$dir/verified" ] || echo "dpkg --verify: code $code"
+	cat "$dir/verify.err"
+	grep -v "$changed_configuration" "$dir/verified"
+	fails apt-get check -q -o Debug::NoLocking=true | grep -Ev '^(Reading|Building) '
+	! command -v debsums >/dev/null || fails debsums -s
+}
+
+fails() { # COMMAND...: prints what it says, and its code when it is not 0
+	"$@" 2>&1 || echo "$1: code $?"
+}
+
+check_packages() {
+	faults=$(package_faults)
+	if [ -z "$faults" ]; then
+		changed=$(sed 's/^.* c //' "$dir/verified")
+		result packages true "configuration files changed: ${changed:-none}"
+	else
+		result packages false "$faults"
+	fi
+}
+
 # What a node keeps for its life, and what keadm would write anew if it ran again.
 kept=/var/lib/edgebake-check
 identity() {
@@ -270,6 +301,7 @@ for check in $EB_CHECKS; do
 	cni-plugins) check_cni ;;
 	root-grown) check_root_grown ;;
 	clock) check_clock ;;
+	packages) check_packages ;;
 	joined) check_joined ;;
 	token-scrubbed) check_token_scrubbed ;;
 	stays-joined) check_stays_joined ;;
