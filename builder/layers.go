@@ -12,7 +12,7 @@ import (
 	"github.com/edgebake/edgebake/builder/boot"
 	"github.com/edgebake/edgebake/builder/cas"
 	"github.com/edgebake/edgebake/builder/disk"
-	"github.com/edgebake/edgebake/builder/guest/initramfs"
+
 	"github.com/edgebake/edgebake/builder/image"
 	"github.com/edgebake/edgebake/builder/lint"
 	"github.com/edgebake/edgebake/builder/profile"
@@ -54,11 +54,11 @@ func (c Config) bootFiles(ctx context.Context, b *base, root tree.Tree, conf con
 	if p.Boot.Loader == "none" {
 		return root, progress.Outcome{Note: "no loader"}, nil
 	}
-	tools, err := tree.Merge(tree.Layer{Name: "tools", Tree: conf.tools}, tree.Layer{Name: "root", Tree: root})
+	from, err := payload(p.Arch, src, conf.tools, root)
 	if err != nil {
 		return tree.Tree{}, progress.Outcome{}, err
 	}
-	initrd, err := c.initrd(ctx, initramfs.Source{Arch: p.Arch, Tree: tools, Reader: src})
+	initrd, err := c.initrd(ctx, from)
 	if err != nil {
 		return tree.Tree{}, progress.Outcome{}, fmt.Errorf("making the initrd: %w", err)
 	}

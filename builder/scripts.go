@@ -47,9 +47,20 @@ func (c Config) work(b *base, p packages, src *tree.Reader) (w work, needed bool
 	return w, true, err
 }
 
-// payload is where the guest's kernel and busybox are: in the tools, or else in the system itself.
+// payload is where the kernel in root and the tools' busybox are. Only that one file is laid over root: the tools have
+// a merged /usr, which need not fit over a root that has none, and a busybox of the root's own may not be static.
 func payload(arch string, src *tree.Reader, tools, root tree.Tree) (initramfs.Source, error) {
-	all, err := tree.Merge(tree.Layer{Name: "tools", Tree: tools}, tree.Layer{Name: "root", Tree: root})
+	busybox, err := initramfs.Busybox(tools)
+	if err != nil {
+		return initramfs.Source{}, err
+	}
+	b := tree.NewBuilder(busybox.MTime)
+	b.Add(busybox)
+	layer, err := b.Layer("tools")
+	if err != nil {
+		return initramfs.Source{}, err
+	}
+	all, err := tree.Merge(tree.Layer{Name: "root", Tree: root}, layer)
 	return initramfs.Source{Arch: arch, Tree: all, Reader: src}, err
 }
 

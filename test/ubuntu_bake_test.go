@@ -153,6 +153,7 @@ func TestBakeUbuntuCloud(t *testing.T) {
 		t.Run(profile, func(t *testing.T) {
 			b, l := u.in(t).bake(profile, noBoot)
 			untouched(t, b, l, []int{1}, installing())
+			notMerged(t, b)
 			if profile == "edge-ubuntu-18.04" {
 				run("boot", b.image, "--check", "--checks", "joined,token-scrubbed")
 				positive(t, b)
@@ -160,6 +161,24 @@ func TestBakeUbuntuCloud(t *testing.T) {
 		})
 	}
 	t.Run("interrupted", func(t *testing.T) { interrupted(t, u.in(t)) })
+}
+
+// notMerged wants the directories that are links where /usr is merged, with what belongs there and no more.
+func notMerged(t *testing.T, b baked) {
+	t.Helper()
+	img, err := image.Open(b.image)
+	must(t, err)
+	defer img.Close()
+	root, err := img.Root(t.Context())
+	must(t, err)
+	for _, name := range []string{"bin/sh", "bin/systemctl", "sbin/modprobe", "lib/systemd/systemd", "lib/modules", "lib64/ld-linux-x86-64.so.2"} {
+		if _, ok := root.Tree.Lookup(name); !ok {
+			t.Errorf("/%s is not there", name)
+		}
+		if _, ok := root.Tree.Lookup("usr/" + name); ok {
+			t.Errorf("/usr/%s is there", name)
+		}
+	}
 }
 
 // untouched compares a baked image with the base that it was made from: partitions that were not

@@ -15,7 +15,6 @@ import (
 	"github.com/edgebake/edgebake/builder/cas"
 	"github.com/edgebake/edgebake/builder/lock"
 	"github.com/edgebake/edgebake/builder/tree"
-	"github.com/edgebake/edgebake/test/aptrepo"
 	"github.com/edgebake/edgebake/test/oracle"
 	"github.com/edgebake/edgebake/test/standin"
 )
@@ -147,7 +146,7 @@ func newUbuntu(t testing.TB, run func(...string) string, debian string, release 
 	return u
 }
 
-// packages are those of the base, more with their dependencies, and a kernel under Ubuntu's name.
+// packages are those of the base, more with their dependencies, and a kernel for guests under Ubuntu's name.
 func (u *ubuntu) packages(debian string) []standin.Package {
 	u.t.Helper()
 	name := filepath.Join(u.t.TempDir(), "archive-"+u.base.Lock.Arch+".yaml")
@@ -156,14 +155,7 @@ func (u *ubuntu) packages(debian string) []standin.Package {
 	all := u.base
 	all.Lock = b.locked(u.t, u.run, name)
 	u.run("fetch", name, "--store", b.store, "--lock", filepath.Join(b.locks, filepath.Base(strings.TrimSuffix(name, ".yaml"))+lock.Extension))
-	kernel := ""
-	for _, p := range all.Lock.Packages {
-		if strings.HasPrefix(p.Name, "linux-image-") && strings.ContainsAny(p.Name, "0123456789.") && p.Name != "linux-image-"+p.Arch {
-			kernel = p.Name
-		}
-	}
-	generic := aptrepo.Deb{Name: "linux-image-generic", Arch: all.Lock.Arch, Depends: kernel}
-	return append(all.LockedPackages(), standin.Package{Data: generic.Build(u.t)})
+	return append(all.LockedPackages(), u.base.GenericKernel(u.t)...)
 }
 
 // yaml writes a profile; JSON is YAML.

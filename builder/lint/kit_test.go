@@ -187,6 +187,23 @@ func pcMaster() files {
 	return f
 }
 
+// unmerged is pcMaster with files in /bin and /lib, as Ubuntu 18.04 has them.
+func unmerged() files {
+	f := files{}
+	for name, text := range pcMaster() {
+		if strings.HasSuffix(name, ":->usr/bin") || strings.HasSuffix(name, ":->usr/sbin") || strings.HasSuffix(name, ":->usr/lib") {
+			continue
+		}
+		for _, prefix := range []string{"lib/systemd/", "lib/modules/", "bin/dash:", "bin/su:", "bin/systemctl:"} {
+			if strings.HasPrefix(name, "usr/"+prefix) {
+				name = strings.TrimPrefix(name, "usr/")
+			}
+		}
+		f[name] = text
+	}
+	return f
+}
+
 func tree1(t testing.TB, f files) tree.Tree {
 	t.Helper()
 	b := tree.NewBuilder(tree.Time{Sec: 1700000000})

@@ -97,7 +97,7 @@ func (s *system) checkSetID(special []tree.Entry) []Finding {
 	}
 	wanted := map[string]bool{}
 	for _, e := range special {
-		wanted[merged(e.Path)] = true
+		wanted[e.Path] = true
 	}
 	for _, e := range s.list("var/lib/dpkg/info") {
 		if path.Ext(e.Path) != ".list" {
@@ -105,19 +105,24 @@ func (s *system) checkSetID(special []tree.Entry) []Finding {
 		}
 		text, _ := s.content(s.inode(e))
 		for line := range strings.Lines(text) {
-			delete(wanted, merged(strings.TrimSpace(line)))
+			delete(wanted, s.unaliased(strings.TrimSpace(line)))
 		}
 	}
 	var found []Finding
 	for _, e := range special {
-		if wanted[merged(e.Path)] {
+		if wanted[e.Path] {
 			found = append(found, caution("/"+e.Path, "remove the bit, or install the program from a package", "it runs with the rights of its owner (mode %04o), and no package brought it", e.Mode))
 		}
 	}
 	return found
 }
 
-// merged is a path without the differences that a merged /usr makes.
-func merged(p string) string {
-	return strings.TrimPrefix(strings.TrimPrefix(p, "/"), "usr/")
+// unaliased is where dpkg's /bin/su lies when /bin is a link to usr/bin, as on a merged /usr.
+func (s *system) unaliased(p string) string {
+	p = strings.TrimPrefix(p, "/")
+	top, rest, _ := strings.Cut(p, "/")
+	if e, ok := s.root.Tree.Lookup(top); ok && e.Type == tree.Symlink {
+		return path.Join(tree.LinkTarget(top, e.Link), rest)
+	}
+	return p
 }

@@ -14,7 +14,7 @@ import (
 )
 
 func TestClean(t *testing.T) {
-	for name, f := range map[string]files{"edge": piEdge(), "master": pcMaster()} {
+	for name, f := range map[string]files{"edge": piEdge(), "master": pcMaster(), "not merged": unmerged()} {
 		report := run(t, f, layout(f), lint.Options{})
 		if !report.OK || len(report.Findings) > 0 || len(report.Rules) != len(lint.Rules()) {
 			t.Errorf("%s:\n%s", name, report)
@@ -103,6 +103,8 @@ func serviceFaults() map[string]fault {
 		"instance not there": {piEdge, files{wants + "x@1.service:->/lib/systemd/system/x@.service": ""}, []string{"error units /" + wants + "x@1.service: no such unit"}, lint.Options{}, nil},
 		"link to elsewhere":  {pcMaster, files{"usr/lib/systemd/system/a.service": "", wants + "a.service:->/usr/lib/systemd/user/a.service": ""}, []string{"warning units /" + wants + "a.service: leads to /usr/lib/systemd/user"}, lint.Options{}, nil},
 		"alias to nowhere":   {pcMaster, files{"etc/systemd/system/default.target:->/lib/systemd/system/x.target": ""}, []string{"error units /etc/systemd/system/default.target: a link to /lib"}, lint.Options{}, nil},
+		"unit twice":         {unmerged, files{"usr/lib/systemd/system/ssh.service": "[Service]\nExecStart=/usr/sbin/other\n"}, nil, lint.Options{}, nil},
+		"first of two units": {unmerged, files{"usr/lib/systemd/system/ssh.service": "[Service]\n", "lib/systemd/system/ssh.service": "[Service]\nExecStart=/sbin/other\n"}, []string{"error units /" + wants + "ssh.service: starts /sbin/other, which is not there"}, lint.Options{}, nil},
 		"program not there":  {pcMaster, files{"usr/sbin/sshd:0755": absent}, []string{"error units /" + wants + "ssh.service: starts /usr/sbin/sshd, which is not there"}, lint.Options{}, nil},
 		"conditional unit":   {pcMaster, files{"usr/sbin/sshd:0755": absent, "usr/lib/systemd/system/ssh.service": "[Unit]\nConditionPathExists=/x\n[Service]\nExecStart=/usr/sbin/sshd\n"}, nil, lint.Options{}, nil},
 
@@ -225,6 +227,7 @@ func hygieneFaults() map[string]fault {
 		"included file gone":       {pcMaster, dpkgKnows(files{"usr/share/doc/a/copyright": absent}), []string{"warning package-files /usr/share/doc/a/copyright: is not there"}, lint.Options{}, nil},
 		"excluded file changed":    {pcMaster, dpkgKnows(files{"usr/share/doc/a/README": "x"}), []string{"warning package-files /usr/share/doc/a/README: of the package a"}, lint.Options{}, nil},
 		"setuid":                   {pcMaster, files{"usr/local/bin/x:4755": ""}, []string{"warning permissions /usr/local/bin/x: no package brought it"}, lint.Options{}, nil},
+		"setuid beside":            {unmerged, files{"usr/bin/su:4755": ""}, []string{"warning permissions /usr/bin/su: no package brought it"}, lint.Options{}, nil},
 	}
 }
 

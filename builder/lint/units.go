@@ -7,9 +7,10 @@ import (
 	"github.com/edgebake/edgebake/builder/tree"
 )
 
-// unitDirs are where systemd looks for units, the one with the last word first (systemd.unit(5)).
+// unitDirs are where systemd looks for units, the one with the last word first ("systemd-analyze unit-paths" on Debian
+// and Ubuntu: where /usr is not merged, /lib comes before /usr/lib).
 func unitDirs() []string {
-	return []string{"etc/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"}
+	return []string{"etc/systemd/system", "usr/local/lib/systemd/system", "lib/systemd/system", "usr/lib/systemd/system"}
 }
 
 // checkUnits looks behind every link that starts something.

@@ -121,7 +121,8 @@ func TestSettingsRefuses(t *testing.T) {
 func TestServices(t *testing.T) {
 	unit := "[Unit]\nDescription=x\n[Install]\nWantedBy=multi-user.target\nAlias=other.service\nAlso=more.socket\n"
 	root := build(t, append(accounts(), file("usr/lib/systemd/system/a.service", unit),
-		file("usr/lib/systemd/system/more.socket", "[Install]\nWantedBy=sockets.target\n"),
+		file("lib/systemd/system/more.socket", "[Install]\nWantedBy=sockets.target\n"),
+		file("usr/lib/systemd/system/more.socket", "[Install]\nWantedBy=other.target\n"),
 		tree.Entry{Path: "etc/systemd/system/multi-user.target.wants/off.service", Type: tree.Symlink, Link: "/lib/systemd/system/off.service"})...)
 	p := profile.Profile{Services: profile.Services{Enable: []string{"a.service"}, Disable: []string{"off.service"}, Mask: []string{"bad.service"}}}
 	got, err := Settings(root, tree.NewReader(nil), p, epoch)
@@ -131,7 +132,7 @@ func TestServices(t *testing.T) {
 	for at, want := range map[string]string{
 		"etc/systemd/system/multi-user.target.wants/a.service": "/usr/lib/systemd/system/a.service",
 		"etc/systemd/system/other.service":                     "/usr/lib/systemd/system/a.service",
-		"etc/systemd/system/sockets.target.wants/more.socket":  "/usr/lib/systemd/system/more.socket",
+		"etc/systemd/system/sockets.target.wants/more.socket":  "/lib/systemd/system/more.socket", // as systemd finds it
 		"etc/systemd/system/bad.service":                       "/dev/null",
 	} {
 		if e, ok := got.Lookup(at); !ok || e.Link != want {

@@ -10,8 +10,9 @@ import (
 	"github.com/edgebake/edgebake/builder/tree"
 )
 
-// unitDirs are searched in systemd's order (systemd.unit(5), "System Unit Search Path").
-var unitDirs = [...]string{"etc/systemd/system", "usr/local/lib/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"}
+// unitDirs are searched in systemd's order ("systemd-analyze unit-paths" on Debian and Ubuntu): where /usr is not
+// merged, /lib comes before /usr/lib.
+var unitDirs = [...]string{"etc/systemd/system", "usr/local/lib/systemd/system", "lib/systemd/system", "usr/lib/systemd/system"}
 
 // services does what "systemctl --root enable|disable|mask" does.
 func (s *settings) services(v profile.Services) error {

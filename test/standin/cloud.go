@@ -28,7 +28,8 @@ const (
 	cloudMaxResize = 536870912 * 4096
 )
 
-// Cloud is a stand-in of Ubuntu 18.04's cloud image, amd64, before qemu-img makes a qcow2 of it.
+// Cloud is a stand-in of Ubuntu 18.04's cloud image, amd64, before qemu-img makes a qcow2 of it. As in the original, /usr
+// is not merged.
 type Cloud struct {
 	// Sectors of the image; 0 is the size of the original.
 	Sectors int64
@@ -101,6 +102,7 @@ func (c Cloud) trees(ctx context.Context, b Base) (root, esp tree.Tree, err erro
 	w.ubuntu(Bionic(), "http://archive.ubuntu.com/ubuntu")
 	w.cloudRoot(version, initrd)
 	w.grubFiles(b.Tree, c.GRUB)
+	w.unmerge()
 	if root, err = w.tree(); err != nil {
 		return root, esp, err
 	}

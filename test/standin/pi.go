@@ -36,6 +36,9 @@ type Pi struct {
 	Checksums ext4.Checksums
 	// Sectors of the image; 0 is the size of the original.
 	Sectors int64
+	// NoVirtio leaves the drivers for virtual machines out of the kernel's modules, as the Raspberry Pi's own kernels
+	// may. The initrd keeps them.
+	NoVirtio bool
 }
 
 // Name is the name of the published file without .xz.
@@ -104,6 +107,9 @@ func (p Pi) trees(ctx context.Context, b Base) (root, boot tree.Tree, err error)
 	r.Point = p.Point
 	w.ubuntu(r, "http://ports.ubuntu.com/ubuntu-ports")
 	w.piRoot(version, initrd)
+	if p.NoVirtio {
+		w.withoutVirtio(version)
+	}
 	if root, err = w.tree(); err != nil {
 		return root, boot, err
 	}

@@ -137,13 +137,27 @@ func skeleton(init, busybox []byte) []File {
 	)
 }
 
-func readBusybox(s Source) ([]byte, error) {
+// Busybox finds busybox-static's program, on either side of a merged /usr, and returns it as bin/busybox.
+func Busybox(t tree.Tree) (tree.Entry, error) {
 	for _, p := range []string{"bin/busybox", "usr/bin/busybox"} {
-		if e, ok := s.Tree.Lookup(p); ok {
-			return readEntry(s, e)
+		e, ok := t.Lookup(p)
+		if ok && e.Type == tree.Hardlink {
+			e, ok = t.Lookup(e.Link)
+		}
+		if ok {
+			e.Path = "bin/busybox"
+			return e, nil
 		}
 	}
-	return nil, fmt.Errorf("making initramfs: the tree has no bin/busybox; add the package busybox-static")
+	return tree.Entry{}, fmt.Errorf("making initramfs: the tree has no bin/busybox; add the package busybox-static")
+}
+
+func readBusybox(s Source) ([]byte, error) {
+	e, err := Busybox(s.Tree)
+	if err != nil {
+		return nil, err
+	}
+	return readEntry(s, e)
 }
 
 // readEntry reads a file, through at most one hard link.
