@@ -5,7 +5,7 @@
 // its partitions, its packages, and the digest of every file. A File is one file of the image, an
 // Artifact one file of the set.
 //
-// manifest.json and SHA256SUMS appear under their names when they are whole. Nothing in the manifest
+// manifest.json and SHA256SUMS appear under their names when they and what they name are whole and on the disk. Nothing in the manifest
 // depends on when or where the set was made: it is a function of the lock. SHA256SUMS covers the
 // manifest, the image, and what only one bake has said: the logs and the verdict.
 package artifact
@@ -15,6 +15,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/edgebake/edgebake/builder/cas"
 	"github.com/edgebake/edgebake/builder/disk"
+	"github.com/edgebake/edgebake/builder/durable"
 	"github.com/edgebake/edgebake/builder/lock"
 	"github.com/edgebake/edgebake/builder/progress"
 	"github.com/edgebake/edgebake/builder/tree"
@@ -33,6 +35,9 @@ const (
 	// ManifestName and SumsName are the names of the files that Write makes.
 	ManifestName = "manifest.json"
 	SumsName     = "SHA256SUMS"
+
+	// maxManifest bounds manifest.json: 170 bytes for each of 750,000 files, ten times what a desktop has.
+	maxManifest = 128 << 20
 
 	// ManifestVersion is the version of the format of manifest.json.
 	ManifestVersion = 1
@@ -143,13 +148,15 @@ type Set struct {
 	Report progress.Reporter
 }
 
-// Write hashes the image's files and the artifacts, and writes manifest.json and SHA256SUMS.
+// Write hashes the image's files and the artifacts, waits until the artifacts are on the disk, and writes manifest.json
+// and SHA256SUMS.
 func Write(ctx context.Context, s Set) (Manifest, error) {
 	m := describe(s)
 	// An artifact can be hashed on one core only; the files, meanwhile, on the others.
 	g, both := errgroup.WithContext(ctx)
 	g.Go(func() (err error) { m.Files, err = hashTrees(both, s); return err })
 	g.Go(func() (err error) { m.Artifacts, err = hashArtifacts(both, s); return err })
+	g.Go(func() error { return syncArtifacts(s) }) // the disk works while the processors hash
 	if err := g.Wait(); err != nil {
 		return m, err
 	}
@@ -158,7 +165,10 @@ func Write(ctx context.Context, s Set) (Manifest, error) {
 		return m, fmt.Errorf("writing %s: %w", ManifestName, err)
 	}
 	b = append(b, '\n')
-	if err := writeFile(s.Dir, ManifestName, b); err != nil {
+	if len(b) > maxManifest {
+		return m, fmt.Errorf("writing %s: it has %d bytes for %d files, and %d are read again: put fewer files into the image", ManifestName, len(b), len(m.Files), maxManifest)
+	}
+	if err := durable.WriteFile(filepath.Join(s.Dir, ManifestName), b); err != nil {
 		return m, err
 	}
 	own := Artifact{Name: ManifestName, Size: int64(len(b)), SHA256: cas.Of(b)}
@@ -168,7 +178,7 @@ func Write(ctx context.Context, s Set) (Manifest, error) {
 // ReadManifest reads the manifest of the set in dir.
 func ReadManifest(dir string) (Manifest, error) {
 	var m Manifest
-	b, err := os.ReadFile(filepath.Join(dir, ManifestName))
+	b, err := readBounded(filepath.Join(dir, ManifestName), maxManifest)
 	if err != nil {
 		return m, fmt.Errorf("reading manifest: %w", err)
 	}
@@ -179,6 +189,29 @@ func ReadManifest(dir string) (Manifest, error) {
 		return m, fmt.Errorf("reading manifest of %s: its version is %d and this program reads %d", dir, m.Version, ManifestVersion)
 	}
 	return m, nil
+}
+
+// syncArtifacts sees to it that after a power cut no sums name what is not there.
+func syncArtifacts(s Set) error {
+	for _, name := range s.Artifacts {
+		if err := durable.Sync(filepath.Join(s.Dir, name)); err != nil {
+			return fmt.Errorf("waiting for %s to be on the disk: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		return nil, fmt.Errorf("%s has more than %d bytes, so no bake has written it: bake again into another directory", path, limit)
+	}
+	return b, err
 }
 
 func describe(s Set) Manifest {
@@ -218,29 +251,6 @@ func describePartition(plan disk.Plan, p disk.Partition) Partition {
 		out.UUID = fmt.Sprintf("%04X-%04X", p.VolumeID()>>16, p.VolumeID()&0xffff)
 	}
 	return out
-}
-
-// writeFile puts b under dir/name in one step.
-func writeFile(dir, name string, b []byte) error {
-	f, err := os.CreateTemp(dir, "."+name+".*")
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", name, err)
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(dir, name))
-	}
-	if err != nil {
-		_ = os.Remove(f.Name()) // the first fault says more
-		return fmt.Errorf("writing %s: %w", name, err)
-	}
-	return nil
 }
 
 // sumOf is the digest of h's bytes.

@@ -3,6 +3,7 @@ package artifact
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -55,6 +56,38 @@ func sparseImage(t *testing.T, dir string) {
 	for _, at := range []int64{0, 9 << 20, 80<<20 + 16} {
 		if _, err := f.WriteAt([]byte("x"), at); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+func TestReadManifestIsBounded(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, ManifestName)
+	if err := errors.Join(os.WriteFile(path, []byte("{"), 0o600), os.Truncate(path, 1<<40)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadManifest(dir); err == nil || !strings.Contains(err.Error(), "more than 134217728 bytes") {
+		t.Errorf("a manifest of 1 TiB: %v", err)
+	}
+}
+
+// TestArtifactsAreOnTheDisk: on ext4, filefrag tells bytes that have no place on the disk yet (delayed allocation).
+func TestArtifactsAreOnTheDisk(t *testing.T) {
+	tool := oracle.Need(t, "filefrag")
+	dir := t.TempDir()
+	image := filepath.Join(dir, "x.img")
+	if err := os.WriteFile(image, bytes.Repeat([]byte("x"), 5<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before, _ := exec.Command(tool, "-v", image).CombinedOutput() // fails where there is nothing to tell
+	t.Logf("before: %s", before)
+	if _, err := Write(context.Background(), set(t, dir)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"x.img", ManifestName, SumsName} {
+		out, err := exec.Command(tool, "-v", filepath.Join(dir, name)).CombinedOutput()
+		if strings.Contains(string(out), "delalloc") {
+			t.Errorf("%s is not on the disk (%v): %s", name, err, out)
 		}
 	}
 }

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
 	"github.com/edgebake/edgebake/builder/cas"
+	"github.com/edgebake/edgebake/builder/durable"
 )
 
 // Extension is the end of a lock file's name; the beginning is the profile's name.
@@ -44,10 +46,20 @@ func (e *MissingError) Error() string {
 	return fmt.Sprintf("reading lock of %s: there is no %s", e.Profile, e.Path)
 }
 
+// ReadFile reads a lock file's content, no more of it than Parse needs to refuse a file that is too big.
+func ReadFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxFile+1))
+}
+
 // Parse reads a lock file's content; name is for messages.
 func Parse(name string, data []byte) (Lock, error) {
 	if len(data) > maxFile {
-		return Lock{}, fmt.Errorf("reading lock %s: it has %d bytes, more than %d", name, len(data), maxFile)
+		return Lock{}, fmt.Errorf("reading lock %s: it has more than %d bytes, which no lock has; name another file or lock again", name, maxFile)
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
@@ -94,22 +106,8 @@ func (l Lock) Write(dir string) (string, error) {
 		return "", fmt.Errorf("writing lock of %s: %w", l.Profile, err)
 	}
 	path := filepath.Join(dir, l.Profile+Extension)
-	tmp, err := os.CreateTemp(dir, "."+l.Profile+"-*")
-	if err != nil {
+	if err := durable.WriteFile(path, append(b, '\n')); err != nil {
 		return "", fmt.Errorf("writing lock of %s: %w", l.Profile, err)
-	}
-	defer os.Remove(tmp.Name()) // gone already when the rename succeeded
-	if _, err := tmp.Write(append(b, '\n')); err != nil {
-		return "", fmt.Errorf("writing lock %s: %w", path, err)
-	}
-	if err := tmp.Chmod(0o644); err != nil {
-		return "", fmt.Errorf("writing lock %s: %w", path, err)
-	}
-	if err := tmp.Close(); err != nil {
-		return "", fmt.Errorf("writing lock %s: %w", path, err)
-	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
-		return "", fmt.Errorf("writing lock %s: %w", path, err)
 	}
 	return path, nil
 }
