@@ -12,7 +12,7 @@ import (
 	"github.com/edgebake/edgebake/builder/boot"
 	"github.com/edgebake/edgebake/builder/cas"
 	"github.com/edgebake/edgebake/builder/disk"
-
+	"github.com/edgebake/edgebake/builder/durable"
 	"github.com/edgebake/edgebake/builder/image"
 	"github.com/edgebake/edgebake/builder/lint"
 	"github.com/edgebake/edgebake/builder/profile"
@@ -244,7 +244,7 @@ func (c Config) writeConsole(log cas.Digest) (string, error) {
 		return "", err
 	}
 	path := c.consolePath()
-	return path, os.WriteFile(path, normalLog(b), 0o644)
+	return path, durable.WriteFile(path, normalLog(b))
 }
 
 // maxConsole bounds a guest's log: a full configure prints about 200 KiB.

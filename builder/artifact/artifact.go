@@ -24,6 +24,7 @@ import (
 
 	"github.com/edgebake/edgebake/builder/cas"
 	"github.com/edgebake/edgebake/builder/disk"
+	"github.com/edgebake/edgebake/builder/durable"
 	"github.com/edgebake/edgebake/builder/lock"
 	"github.com/edgebake/edgebake/builder/progress"
 	"github.com/edgebake/edgebake/builder/tree"
@@ -158,7 +159,7 @@ func Write(ctx context.Context, s Set) (Manifest, error) {
 		return m, fmt.Errorf("writing %s: %w", ManifestName, err)
 	}
 	b = append(b, '\n')
-	if err := writeFile(s.Dir, ManifestName, b); err != nil {
+	if err := durable.WriteFile(filepath.Join(s.Dir, ManifestName), b); err != nil {
 		return m, err
 	}
 	own := Artifact{Name: ManifestName, Size: int64(len(b)), SHA256: cas.Of(b)}
@@ -218,29 +219,6 @@ func describePartition(plan disk.Plan, p disk.Partition) Partition {
 		out.UUID = fmt.Sprintf("%04X-%04X", p.VolumeID()>>16, p.VolumeID()&0xffff)
 	}
 	return out
-}
-
-// writeFile puts b under dir/name in one step.
-func writeFile(dir, name string, b []byte) error {
-	f, err := os.CreateTemp(dir, "."+name+".*")
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", name, err)
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(dir, name))
-	}
-	if err != nil {
-		_ = os.Remove(f.Name()) // the first fault says more
-		return fmt.Errorf("writing %s: %w", name, err)
-	}
-	return nil
 }
 
 // sumOf is the digest of h's bytes.

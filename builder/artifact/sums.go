@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/edgebake/edgebake/builder/cas"
+	"github.com/edgebake/edgebake/builder/durable"
 )
 
 // WriteSums writes SHA256SUMS, in the form that sha256sum -c reads, sorted by name.
@@ -24,7 +25,7 @@ func WriteSums(dir string, artifacts []Artifact) error {
 		}
 		b = fmt.Appendf(b, "%s  %s\n", a.SHA256, a.Name)
 	}
-	return writeFile(dir, SumsName, b)
+	return durable.WriteFile(filepath.Join(dir, SumsName), b)
 }
 
 // ReadSums reads the SHA256SUMS of the set in dir. It holds no sizes.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/edgebake/edgebake/builder/cas"
+	"github.com/edgebake/edgebake/builder/durable"
 )
 
 // Extension is the end of a lock file's name; the beginning is the profile's name.
@@ -94,22 +95,8 @@ func (l Lock) Write(dir string) (string, error) {
 		return "", fmt.Errorf("writing lock of %s: %w", l.Profile, err)
 	}
 	path := filepath.Join(dir, l.Profile+Extension)
-	tmp, err := os.CreateTemp(dir, "."+l.Profile+"-*")
-	if err != nil {
+	if err := durable.WriteFile(path, append(b, '\n')); err != nil {
 		return "", fmt.Errorf("writing lock of %s: %w", l.Profile, err)
-	}
-	defer os.Remove(tmp.Name()) // gone already when the rename succeeded
-	if _, err := tmp.Write(append(b, '\n')); err != nil {
-		return "", fmt.Errorf("writing lock %s: %w", path, err)
-	}
-	if err := tmp.Chmod(0o644); err != nil {
-		return "", fmt.Errorf("writing lock %s: %w", path, err)
-	}
-	if err := tmp.Close(); err != nil {
-		return "", fmt.Errorf("writing lock %s: %w", path, err)
-	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
-		return "", fmt.Errorf("writing lock %s: %w", path, err)
 	}
 	return path, nil
 }

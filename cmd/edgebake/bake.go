@@ -104,8 +104,8 @@ func runBake(ctx context.Context, env *environment, o bakeOptions, name string) 
 // writtenBy are the files that a bake writes, the image first.
 func writtenBy(name string) []string {
 	image := name + ".img"
-	return []string{image, image + ".partial", artifact.ManifestName, artifact.SumsName, image + ".configure.log",
-		lintName, verdictName, junitName, consoleName, reportName}
+	return []string{image, image + partial, artifact.ManifestName, artifact.SumsName, image + ".configure.log",
+		lintName, verdictName, junitName, consoleName, consoleName + partial, reportName}
 }
 
 func (k kitchen) boots() bool { return !k.o.noBoot && len(k.config.Profile.Profile.Checks) > 0 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/edgebake/edgebake/builder/artifact"
+	"github.com/edgebake/edgebake/builder/durable"
 	"github.com/edgebake/edgebake/builder/guest/vm"
 	"github.com/edgebake/edgebake/builder/progress"
 	"github.com/edgebake/edgebake/builder/verify"
@@ -129,7 +130,7 @@ func runCheck(ctx context.Context, env *environment, o bootOptions, path, arch s
 		return err
 	}
 	defer release()
-	if err := onlyFiles(out, []string{verdictName, junitName, consoleName}); err != nil {
+	if err := onlyFiles(out, []string{verdictName, junitName, consoleName, consoleName + partial}); err != nil {
 		return err
 	}
 	plan, done, err := o.plan(ctx, arch)
@@ -162,11 +163,11 @@ func (env *environment) manifestOf(path string) artifact.Manifest {
 
 // check boots the image, checks it, and puts verdict.json, verdict.xml and console.log into dir.
 func (env *environment) check(ctx context.Context, path, dir string, o verify.CheckOptions) (verify.Verdict, error) {
-	log, err := os.Create(filepath.Join(dir, consoleName))
+	log, err := openConsole(dir)
 	if err != nil {
-		return verify.Verdict{}, fmt.Errorf("writing console log: %w", err)
+		return verify.Verdict{}, err
 	}
-	defer log.Close()
+	defer log.Close() // nothing more to close after writing the verdict
 	o.Log = log
 	o, stop, err := withCloudCore(ctx, o)
 	if err != nil {
@@ -176,10 +177,26 @@ func (env *environment) check(ctx context.Context, path, dir string, o verify.Ch
 	done := env.reporter.Stage("boot")
 	verdict, err := verify.Check(ctx, path, o)
 	done(stageOutcome(verdict, err))
-	if err != nil {
+	if err = errors.Join(err, placeConsole(log)); err != nil { // it tells as well why there is no verdict
 		return verdict, err
 	}
 	return verdict, writeVerdict(ctx, dir, verdict)
+}
+
+// openConsole begins console.log, which has another name until the boot is over.
+func openConsole(dir string) (*os.File, error) {
+	f, err := os.Create(filepath.Join(dir, consoleName+partial))
+	if err != nil {
+		return nil, fmt.Errorf("writing console log: %w", err)
+	}
+	return f, nil
+}
+
+func placeConsole(f *os.File) error {
+	if err := errors.Join(f.Close(), os.Rename(f.Name(), strings.TrimSuffix(f.Name(), partial))); err != nil {
+		return fmt.Errorf("writing console log: %w", err)
+	}
+	return nil
 }
 
 func (env *environment) printVerdict(v verify.Verdict) error {
@@ -216,6 +233,8 @@ const (
 	verdictName = "verdict.json"
 	junitName   = "verdict.xml"
 	consoleName = "console.log"
+
+	partial = ".partial" // ends the names of files that are still being written
 )
 
 func writeVerdict(ctx context.Context, dir string, v verify.Verdict) error {
@@ -228,7 +247,7 @@ func writeVerdict(ctx context.Context, dir string, v verify.Verdict) error {
 		return err
 	}
 	for name, content := range map[string][]byte{verdictName: asJSON, junitName: asJUnit} {
-		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
+		if err := durable.WriteFile(filepath.Join(dir, name), content); err != nil {
 			return fmt.Errorf("writing verdict: %w", err)
 		}
 	}
@@ -237,7 +256,7 @@ func writeVerdict(ctx context.Context, dir string, v verify.Verdict) error {
 
 // dropVerdict removes the verdict of an earlier image from dir.
 func dropVerdict(ctx context.Context, dir string) error {
-	for _, name := range []string{verdictName, junitName, consoleName} {
+	for _, name := range []string{verdictName, junitName, consoleName, consoleName + partial} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("removing verdict of an earlier image: %w", err)
 		}

@@ -3,10 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/edgebake/edgebake/builder/artifact"
+	"github.com/edgebake/edgebake/builder/durable"
 	"github.com/edgebake/edgebake/builder/lint"
 )
 
@@ -20,7 +20,7 @@ func (k kitchen) examined(ctx context.Context, path string, report lint.Report) 
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(k.o.out, lintName), text, 0o644); err != nil {
+	if err := durable.WriteFile(filepath.Join(k.o.out, lintName), text); err != nil {
 		return fmt.Errorf("writing what the linter found: %w", err)
 	}
 	if err := artifact.UpdateSums(ctx, k.o.out, lintName); err != nil {

@@ -3,11 +3,11 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/edgebake/edgebake/builder/cas"
+	"github.com/edgebake/edgebake/builder/durable"
 	"github.com/edgebake/edgebake/builder/guest"
 	"github.com/edgebake/edgebake/builder/progress"
 )
@@ -64,7 +64,7 @@ func (r report) write(dir string) error {
 	}
 	b, err := json.MarshalIndent(r, "", " ")
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, reportName), append(b, '\n'), 0o644)
+		err = durable.WriteFile(filepath.Join(dir, reportName), append(b, '\n'))
 	}
 	if err != nil {
 		return fmt.Errorf("writing report of the bake: %w", err)
