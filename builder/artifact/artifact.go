@@ -5,7 +5,7 @@
 // its partitions, its packages, and the digest of every file. A File is one file of the image, an
 // Artifact one file of the set.
 //
-// manifest.json and SHA256SUMS appear under their names when they are whole. Nothing in the manifest
+// manifest.json and SHA256SUMS appear under their names when they and what they name are whole and on the disk. Nothing in the manifest
 // depends on when or where the set was made: it is a function of the lock. SHA256SUMS covers the
 // manifest, the image, and what only one bake has said: the logs and the verdict.
 package artifact
@@ -144,13 +144,15 @@ type Set struct {
 	Report progress.Reporter
 }
 
-// Write hashes the image's files and the artifacts, and writes manifest.json and SHA256SUMS.
+// Write hashes the image's files and the artifacts, waits until the artifacts are on the disk, and writes manifest.json
+// and SHA256SUMS.
 func Write(ctx context.Context, s Set) (Manifest, error) {
 	m := describe(s)
 	// An artifact can be hashed on one core only; the files, meanwhile, on the others.
 	g, both := errgroup.WithContext(ctx)
 	g.Go(func() (err error) { m.Files, err = hashTrees(both, s); return err })
 	g.Go(func() (err error) { m.Artifacts, err = hashArtifacts(both, s); return err })
+	g.Go(func() error { return syncArtifacts(s) }) // the disk works while the processors hash
 	if err := g.Wait(); err != nil {
 		return m, err
 	}
@@ -180,6 +182,16 @@ func ReadManifest(dir string) (Manifest, error) {
 		return m, fmt.Errorf("reading manifest of %s: its version is %d and this program reads %d", dir, m.Version, ManifestVersion)
 	}
 	return m, nil
+}
+
+// syncArtifacts sees to it that after a power cut no sums name what is not there.
+func syncArtifacts(s Set) error {
+	for _, name := range s.Artifacts {
+		if err := durable.Sync(filepath.Join(s.Dir, name)); err != nil {
+			return fmt.Errorf("waiting for %s to be on the disk: %w", name, err)
+		}
+	}
+	return nil
 }
 
 func describe(s Set) Manifest {

@@ -59,6 +59,27 @@ func sparseImage(t *testing.T, dir string) {
 	}
 }
 
+// TestArtifactsAreOnTheDisk: on ext4, filefrag tells bytes that have no place on the disk yet (delayed allocation).
+func TestArtifactsAreOnTheDisk(t *testing.T) {
+	tool := oracle.Need(t, "filefrag")
+	dir := t.TempDir()
+	image := filepath.Join(dir, "x.img")
+	if err := os.WriteFile(image, bytes.Repeat([]byte("x"), 5<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before, _ := exec.Command(tool, "-v", image).CombinedOutput() // fails where there is nothing to tell
+	t.Logf("before: %s", before)
+	if _, err := Write(context.Background(), set(t, dir)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"x.img", ManifestName, SumsName} {
+		out, err := exec.Command(tool, "-v", filepath.Join(dir, name)).CombinedOutput()
+		if strings.Contains(string(out), "delalloc") {
+			t.Errorf("%s is not on the disk (%v): %s", name, err, out)
+		}
+	}
+}
+
 func TestWriteIsWhatSha256sumChecks(t *testing.T) {
 	tool := oracle.Need(t, "sha256sum")
 	dir := t.TempDir()

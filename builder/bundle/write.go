@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/edgebake/edgebake/builder/cas"
+	"github.com/edgebake/edgebake/builder/durable"
 	"github.com/edgebake/edgebake/builder/fetch"
 	"github.com/edgebake/edgebake/builder/progress"
 )
@@ -126,7 +127,7 @@ func (e *ForeignError) Error() string {
 }
 
 // Write writes a bundle to path: an archive when that ends in .tar, otherwise a directory. It
-// appears under that name when it is whole; until then it is path.partial. An older bundle is
+// appears under that name when it is whole and on the disk; until then it is path.partial. An older bundle is
 // replaced, anything else but an empty directory is a *ForeignError. epoch is the time of an archive's files.
 func Write(ctx context.Context, path string, index Index, files []Content, epoch int64, report progress.Reporter) error {
 	path = filepath.Clean(path)
@@ -185,7 +186,7 @@ func replace(partial, path string) error {
 			return err
 		}
 	}
-	return os.Rename(partial, path)
+	return durable.Place(partial, path)
 }
 
 func writeDir(ctx context.Context, dir string, files []Content, report progress.Reporter) error {

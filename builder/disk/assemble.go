@@ -37,7 +37,8 @@ func Assemble(ctx context.Context, path string, p Plan, src *tree.Reader, report
 }
 
 // replace gives the file from the name to. A rename over an image makes ext4 write out all of the new one first
-// (auto_da_alloc, ext4(5)), which takes seconds; where both change their names it does not.
+// (auto_da_alloc, ext4(5)), which takes seconds; where both change their names it does not. So after a power cut the
+// image may have holes, until somebody has synced it: package artifact does while it hashes.
 func replace(from, to string) error {
 	if err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_EXCHANGE); err != nil {
 		return os.Rename(from, to) // there is none, or the file system can't

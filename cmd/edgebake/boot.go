@@ -193,7 +193,7 @@ func openConsole(dir string) (*os.File, error) {
 }
 
 func placeConsole(f *os.File) error {
-	if err := errors.Join(f.Close(), os.Rename(f.Name(), strings.TrimSuffix(f.Name(), partial))); err != nil {
+	if err := errors.Join(f.Close(), durable.Place(f.Name(), strings.TrimSuffix(f.Name(), partial))); err != nil {
 		return fmt.Errorf("writing console log: %w", err)
 	}
 	return nil
