@@ -65,7 +65,8 @@ powercut: setup ## cut the power of a node's first boot at CUTS random moments; 
 
 .PHONY: bench
 bench: go ## run the Go benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem $(TESTS)
+	@# Go's ten minutes for a package would end the bakes in ./test.
+	$(GO) test -run '^$$' -bench . -benchmem -timeout 3h $(TESTS)
 
 .PHONY: fuzz
 fuzz: go ## run every fuzz test for FUZZTIME; what is found is kept in testdata/fuzz
