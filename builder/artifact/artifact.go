@@ -15,6 +15,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,6 +35,9 @@ const (
 	// ManifestName and SumsName are the names of the files that Write makes.
 	ManifestName = "manifest.json"
 	SumsName     = "SHA256SUMS"
+
+	// maxManifest bounds manifest.json: 170 bytes for each of 750,000 files, ten times what a desktop has.
+	maxManifest = 128 << 20
 
 	// ManifestVersion is the version of the format of manifest.json.
 	ManifestVersion = 1
@@ -161,6 +165,9 @@ func Write(ctx context.Context, s Set) (Manifest, error) {
 		return m, fmt.Errorf("writing %s: %w", ManifestName, err)
 	}
 	b = append(b, '\n')
+	if len(b) > maxManifest {
+		return m, fmt.Errorf("writing %s: it has %d bytes for %d files, and %d are read again: put fewer files into the image", ManifestName, len(b), len(m.Files), maxManifest)
+	}
 	if err := durable.WriteFile(filepath.Join(s.Dir, ManifestName), b); err != nil {
 		return m, err
 	}
@@ -171,7 +178,7 @@ func Write(ctx context.Context, s Set) (Manifest, error) {
 // ReadManifest reads the manifest of the set in dir.
 func ReadManifest(dir string) (Manifest, error) {
 	var m Manifest
-	b, err := os.ReadFile(filepath.Join(dir, ManifestName))
+	b, err := readBounded(filepath.Join(dir, ManifestName), maxManifest)
 	if err != nil {
 		return m, fmt.Errorf("reading manifest: %w", err)
 	}
@@ -192,6 +199,19 @@ func syncArtifacts(s Set) error {
 		}
 	}
 	return nil
+}
+
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		return nil, fmt.Errorf("%s has more than %d bytes, so no bake has written it: bake again into another directory", path, limit)
+	}
+	return b, err
 }
 
 func describe(s Set) Manifest {

@@ -3,6 +3,7 @@ package artifact
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -56,6 +57,17 @@ func sparseImage(t *testing.T, dir string) {
 		if _, err := f.WriteAt([]byte("x"), at); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+func TestReadManifestIsBounded(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, ManifestName)
+	if err := errors.Join(os.WriteFile(path, []byte("{"), 0o600), os.Truncate(path, 1<<40)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadManifest(dir); err == nil || !strings.Contains(err.Error(), "more than 134217728 bytes") {
+		t.Errorf("a manifest of 1 TiB: %v", err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -45,10 +46,20 @@ func (e *MissingError) Error() string {
 	return fmt.Sprintf("reading lock of %s: there is no %s", e.Profile, e.Path)
 }
 
+// ReadFile reads a lock file's content, no more of it than Parse needs to refuse a file that is too big.
+func ReadFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxFile+1))
+}
+
 // Parse reads a lock file's content; name is for messages.
 func Parse(name string, data []byte) (Lock, error) {
 	if len(data) > maxFile {
-		return Lock{}, fmt.Errorf("reading lock %s: it has %d bytes, more than %d", name, len(data), maxFile)
+		return Lock{}, fmt.Errorf("reading lock %s: it has more than %d bytes, which no lock has; name another file or lock again", name, maxFile)
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()

@@ -63,6 +63,21 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+// TestHugeFileIsRefused reads a file that has a lock's name and 1 TiB.
+func TestHugeFileIsRefused(t *testing.T) {
+	path := t.TempDir() + "/p" + Extension
+	if err := errors.Join(os.WriteFile(path, []byte("{"), 0o600), os.Truncate(path, 1<<40)); err != nil {
+		t.Fatal(err)
+	}
+	data, err := ReadFile(path)
+	if err != nil || len(data) > maxFile+1 {
+		t.Fatalf("%d bytes, %v", len(data), err)
+	}
+	if _, err := Parse(path, data); err == nil || !strings.Contains(err.Error(), "more than 33554432 bytes") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestRequestsFallBackToTheSnapshot(t *testing.T) {
 	got := sample().Requests()
 	want := []string{"http://ftp.debian.org/debian/pool/a.deb", "http://snapshot.debian.org/archive/debian/20260711T101637Z/pool/a.deb"}

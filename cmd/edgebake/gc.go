@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -105,7 +104,7 @@ func parseAge(s string) (time.Duration, error) {
 
 // lockRoots returns the digests of everything that a lock file pins.
 func lockRoots(path string) ([]cas.Digest, error) {
-	text, err := os.ReadFile(path)
+	text, err := lock.ReadFile(path)
 	if err != nil {
 		return nil, usagef("reading lock to keep: %w", err)
 	}

@@ -245,7 +245,7 @@ func findLock(l profile.Loaded, name, file string) (lock.Lock, error) {
 }
 
 func readLock(l profile.Loaded, path string) (lock.Lock, error) {
-	text, err := os.ReadFile(path)
+	text, err := lock.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return lock.Lock{}, &lock.MissingError{Profile: l.Profile.Name, Path: path}
 	}
