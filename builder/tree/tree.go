@@ -101,8 +101,11 @@ type Tree struct{ entries []Entry }
 
 // New checks entries and returns them as a Tree. It sorts them; it does not keep the slice.
 // All faults are joined in the error, up to a dozen.
-func New(entries []Entry) (Tree, error) {
-	t := Tree{entries: slices.Clone(entries)}
+func New(entries []Entry) (Tree, error) { return Take(slices.Clone(entries)) }
+
+// Take is New for a caller that gives the slice away.
+func Take(entries []Entry) (Tree, error) {
+	t := Tree{entries: entries}
 	slices.SortFunc(t.entries, func(a, b Entry) int { return ComparePaths(a.Path, b.Path) })
 	return t, t.check()
 }

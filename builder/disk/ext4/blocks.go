@@ -45,7 +45,7 @@ func (m *mapper) add(logical, physical, n int64) error {
 		return nil
 	}
 	m.runs = append(m.runs, run{logical, physical, n})
-	return nil
+	return m.take(runCost)
 }
 
 // extents reads a node of an extent tree, page "ifork"; depth is what its parent demands, or -1.

@@ -57,15 +57,31 @@ func (e *NeedsRecoveryError) Error() string {
 // Limits against images made to hurt.
 const (
 	maxGroups     = 1 << 20   // 128 TiB of 4 KiB blocks
-	maxEntries    = 8 << 20   // names in a tree; a distribution has fewer than a million
 	maxPath       = 16 << 10  // bytes; four times PATH_MAX
-	maxPathBytes  = 512 << 20 // over all entries
 	maxXattrValue = 64 << 10  // XATTR_SIZE_MAX of the kernel
-	maxXattrBytes = 256 << 20 // over all inodes
 	maxTreeDepth  = 5         // of extents, EXT4_MAX_EXTENT_DEPTH
 	chunkBytes    = 256 << 10 // inode tables are read in pieces of this size
-	maxChunks     = 256       // of them kept
+	maxChunks     = 64        // of them kept
+
+	// maxTree bounds the memory of a tree: its entries, paths, extents, links and attributes. A file costs about 300
+	// bytes, so 500,000 files fit: more than a desktop with all of TeX has. Inodes may share the blocks of their extents and
+	// attributes, so that a small image could ask for any amount. With what reading needs besides, it is at most 512 MiB.
+	maxTree = 160 << 20
+
+	// What is counted for maxTree besides the lengths of strings.
+	entryCost = 152    // a tree.Entry
+	nameCost  = 24     // a name
+	attrCost  = 40     // a tree.Xattr
+	runCost   = 2 * 32 // a tree.Extent and another one for the hole before it
 )
+
+// take counts n bytes of memory for the tree.
+func (w *walk) take(n int) error {
+	if w.memory += n; w.memory > maxTree {
+		return fmt.Errorf("its names, extents and attributes take more than %d MiB of memory: it has far more files than a system has, or was made to exhaust whoever reads it; take another image", maxTree>>20)
+	}
+	return nil
+}
 
 // Open reads the superblock and the group descriptors of a file system of size bytes.
 func Open(r io.ReaderAt, size int64) (*FS, error) {

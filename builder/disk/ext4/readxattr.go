@@ -98,8 +98,8 @@ func (w *walk) attrs(in inode, b, values []byte) (out []attr, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if w.attrBytes += len(a.value); w.attrBytes > maxXattrBytes {
-			return nil, fmt.Errorf("more than %d bytes of attributes", maxXattrBytes)
+		if err := w.take(attrCost + len(a.name) + len(a.value)); err != nil {
+			return nil, err
 		}
 		out = append(out, a)
 		b = b[min((end+3)&^3, len(b)):]

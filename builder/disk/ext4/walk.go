@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"path"
-	"slices"
 
 	"github.com/edgebake/edgebake/builder/cas"
 	"github.com/edgebake/edgebake/builder/tree"
@@ -14,21 +13,15 @@ import (
 
 // walk is one reading of a whole tree.
 type walk struct {
-	fs        *FS
-	blob      cas.Digest
-	base      int64
-	chunks    map[int64][]byte // pieces of inode tables, by their place in the image
-	budget    int64            // blocks of metadata that may still be read
-	found     []found
-	dirs      map[uint32]bool
-	pathBytes int
-	attrBytes int
-}
-
-// found is a name and the inode it leads to.
-type found struct {
-	entry tree.Entry
-	ino   uint32
+	fs     *FS
+	blob   cas.Digest
+	base   int64
+	chunks map[int64][]byte // pieces of inode tables, by their place in the image
+	budget int64            // blocks of metadata that may still be read
+	found  []tree.Entry
+	inodes []uint32 // of those found
+	dirs   map[uint32]bool
+	memory int // bytes, see maxTree
 }
 
 func (f *FS) newWalk(blob cas.Digest, base int64) *walk {
@@ -43,7 +36,8 @@ func (f *FS) Tree(ctx context.Context, blob cas.Digest, base int64) (tree.Tree, 
 	if err := w.visit(ctx); err != nil {
 		return tree.Tree{}, fmt.Errorf("reading ext4 %q: %w", f.label(), err)
 	}
-	t, err := tree.New(w.entries())
+	w.linked()
+	t, err := tree.Take(w.found)
 	if err != nil {
 		return tree.Tree{}, fmt.Errorf("reading ext4 %q: %w", f.label(), err)
 	}
@@ -61,15 +55,15 @@ func (w *walk) visit(ctx context.Context) error {
 			return err
 		}
 		at := w.found[i]
-		if at.entry.Type != tree.Dir {
+		if at.Type != tree.Dir {
 			continue
 		}
-		names, err := w.readDir(at.ino)
+		names, err := w.readDir(w.inodes[i])
 		if err != nil {
-			return fmt.Errorf("%s: %w", at.entry.Path, err)
+			return fmt.Errorf("%s: %w", at.Path, err)
 		}
 		for _, n := range names {
-			if err := w.add(path.Join(at.entry.Path, n.name), n.ino, files); err != nil {
+			if err := w.add(path.Join(at.Path, n.name), n.ino, files); err != nil {
 				return err
 			}
 		}
@@ -79,9 +73,11 @@ func (w *walk) visit(ctx context.Context) error {
 
 // add records one name.
 func (w *walk) add(p string, ino uint32, files map[uint32]tree.Entry) error {
-	w.pathBytes += len(p)
-	if len(w.found) >= maxEntries || len(p) > maxPath || w.pathBytes > maxPathBytes {
-		return fmt.Errorf("more than %d names, a path of more than %d bytes, or %d bytes of paths", maxEntries, maxPath, maxPathBytes)
+	if len(p) > maxPath {
+		return fmt.Errorf("a path has more than %d bytes", maxPath)
+	}
+	if err := w.take(entryCost + len(p)); err != nil {
+		return err
 	}
 	e, known := files[ino]
 	if !known {
@@ -92,34 +88,41 @@ func (w *walk) add(p string, ino uint32, files map[uint32]tree.Entry) error {
 		if e, err = w.entry(in); err != nil {
 			return fmt.Errorf("%s: %w", p, err)
 		}
+		if err := w.take(len(e.Link) + len(e.Content.Inline)); err != nil {
+			return err
+		}
 		if e.Type != tree.Dir && in.links > 1 {
+			if err := w.take(entryCost); err != nil {
+				return err
+			}
 			files[ino] = e
 		}
 	}
 	if e.Type == tree.Dir && w.dirs[ino] {
 		return fmt.Errorf("%s: directory %d has a second name", p, ino)
 	}
-	w.dirs[ino] = w.dirs[ino] || e.Type == tree.Dir
+	if e.Type == tree.Dir {
+		w.dirs[ino] = true
+	}
 	e.Path = p
-	w.found = append(w.found, found{e, ino})
+	w.found, w.inodes = append(w.found, e), append(w.inodes, ino)
 	return nil
 }
 
-// entries sorts what was found and turns all but the first name of an inode into hard links.
-func (w *walk) entries() []tree.Entry {
-	slices.SortFunc(w.found, func(a, b found) int { return tree.ComparePaths(a.entry.Path, b.entry.Path) })
-	first := map[uint32]string{}
-	out := make([]tree.Entry, 0, len(w.found))
-	for _, f := range w.found {
-		target, again := first[f.ino]
-		if again && f.entry.Type != tree.Dir {
-			out = append(out, tree.Entry{Path: f.entry.Path, Type: tree.Hardlink, Link: target})
-			continue
+// linked turns all but the first name of an inode into hard links.
+func (w *walk) linked() {
+	first := map[uint32]int{}
+	for i, e := range w.found {
+		k, again := first[w.inodes[i]]
+		if e.Type != tree.Dir && (!again || tree.ComparePaths(e.Path, w.found[k].Path) < 0) {
+			first[w.inodes[i]] = i
 		}
-		first[f.ino] = f.entry.Path
-		out = append(out, f.entry)
 	}
-	return out
+	for i, e := range w.found {
+		if k := first[w.inodes[i]]; e.Type != tree.Dir && k != i {
+			w.found[i] = tree.Entry{Path: e.Path, Type: tree.Hardlink, Link: w.found[k].Path}
+		}
+	}
 }
 
 // name is an entry of a directory.
@@ -150,11 +153,12 @@ func (w *walk) readDir(ino uint32) ([]name, error) {
 			if err := m.spend(r.physical+i, b); err != nil {
 				return nil, err
 			}
+			before := len(out)
 			if out, err = appendNames(out, b); err != nil {
 				return nil, err
 			}
-			if len(out) > maxEntries {
-				return nil, fmt.Errorf("more than %d names", maxEntries)
+			if err := w.take((len(out) - before) * nameCost); err != nil {
+				return nil, err
 			}
 		}
 	}
