@@ -64,9 +64,9 @@ const (
 	maxChunks     = 64        // of them kept
 
 	// maxTree bounds the memory of a tree: its entries, paths, extents, links and attributes. A file costs about 300
-	// bytes, so 500,000 files fit: more than a desktop with all of TeX has. Inodes may share the blocks of their extents and
+	// bytes, so 400,000 files fit: more than a desktop with all of TeX has. Inodes may share the blocks of their extents and
 	// attributes, so that a small image could ask for any amount. With what reading needs besides, it is at most 512 MiB.
-	maxTree = 160 << 20
+	maxTree = 128 << 20
 
 	// What is counted for maxTree besides the lengths of strings.
 	entryCost = 152    // a tree.Entry
