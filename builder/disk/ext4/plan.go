@@ -212,7 +212,7 @@ func (p *plan) link(t tree.Tree, o Options, byPath map[string]*node) error {
 			return fmt.Errorf("laying out ext4: %s: its name has %d bytes, at most %d are possible", e.Path, len(name), maxNameBytes)
 		}
 		if n.dir == nil && n.links > maxLinks {
-			return fmt.Errorf("laying out ext4: %s: more than %d hard links to one file", e.Path, maxLinks)
+			return fmt.Errorf("laying out ext4: %s: more than %d hard links to one file, %s: make some of them copies", e.Path, maxLinks, e.Link)
 		}
 		parent.dir.names = append(parent.dir.names, dirEntry{name: name, node: n})
 	}
