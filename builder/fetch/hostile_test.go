@@ -109,3 +109,38 @@ func TestDripIsNoStall(t *testing.T) {
 		t.Errorf("it took %s, and shows nothing about a stall of %s", took, stall)
 	}
 }
+
+// TestSlowLorisIsGivenUp: a server that always sends something, and too little, is left with a hint at what to do.
+func TestSlowLorisIsGivenUp(t *testing.T) {
+	const stall = time.Second
+	var sent atomic.Int64
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		for {
+			if _, err := w.Write([]byte("x")); err != nil {
+				return
+			}
+			sent.Add(1)
+			w.(http.Flusher).Flush()
+			select { // the server's pace is what is tested
+			case <-r.Context().Done():
+				return
+			case <-time.After(stall / 20):
+			}
+		}
+	})
+	s := newStore(t)
+	c := newClient(s, func(cfg *Config) { cfg.Stall, cfg.Retries = stall, -1 })
+	_, err := c.Get(t.Context(), Request{Name: "Packages", URLs: []string{url}, Size: -1, MaxSize: 1 << 20})
+	var stalled *StallError
+	if !errors.As(err, &stalled) {
+		t.Fatalf("got %v; want *StallError", err)
+	}
+	for _, want := range []string{"Packages", url, "less than 1024 bytes in 1s", "another mirror (--mirror PREFIX=URL)"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q does not say %q", err, want)
+		}
+	}
+	if n := sent.Load(); n < 2 {
+		t.Errorf("the server sent %d bytes: that was no drip", n)
+	}
+}
