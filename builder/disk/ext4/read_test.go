@@ -285,24 +285,6 @@ func TestNeedsRecovery(t *testing.T) {
 	}
 }
 
-// FuzzOpen damages a file system without checksums. The input is a list of changes of four bytes:
-// three of the place, where the metadata is, and one of the value.
-func FuzzOpen(f *testing.F) {
-	good := smallImage(f, UninitBG)
-	good[1024+0x64] &^= 0x10
-	f.Add([]byte{0x00, 0x04, 0x18, 9, 0x00, 0x04, 0x20, 0})
-	f.Add([]byte{0x00, 0x04, 0x60, 0xff})
-	f.Add([]byte{0x10, 0x08, 0x07, 0xff, 0x30, 0x01, 0x28, 7, 0x30, 0x1b, 0xa2, 1})
-	f.Fuzz(func(t *testing.T, changes []byte) {
-		b := bytes.Clone(good)
-		for ; len(changes) >= 4; changes = changes[4:] {
-			at := int(changes[0])<<16 | int(changes[1])<<8 | int(changes[2])
-			b[at%len(b)] = changes[3]
-		}
-		checkDamaged(t, b)
-	})
-}
-
 // checkDamaged reads what may be a file system; it must end, and point nowhere outside.
 func checkDamaged(t *testing.T, b []byte) {
 	t.Helper()
