@@ -1,14 +1,17 @@
 package deb_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -50,7 +53,8 @@ func samples() []aptrepo.Deb {
 				"triggers": "interest-noawait base-trigger\ninterest /usr/share/base\n"}},
 		{Name: "libone", Version: "2:1.5", Arch: "amd64", MultiArch: "same", Depends: "base", Files: map[string]string{"usr/lib/libone.so.1": "lib"},
 			Scripts: map[string]string{"md5sums": "e8acc63b1e238f3255c900eed37254b8  usr/lib/libone.so.1\n"}},
-		{Name: "taker", Version: "3", Replaces: "base (<< 2)", Files: map[string]string{"usr/share/base/file": "y", "usr/bin/taker": "t"}},
+		{Name: "taker", Version: "3", Replaces: "base (<< 2)", Files: map[string]string{"usr/share/base/file": "y", "usr/bin/taker": "t"},
+			Attributes: map[string]tar.Header{"usr/bin/taker": {Mode: 0o4711, Uid: 33, Gid: 70000}, "usr/share/base/file": {Mode: 0o2640, Gid: 4}}},
 	}
 }
 
@@ -88,6 +92,46 @@ func TestInstallIsDpkgUnpack(t *testing.T) {
 		t.Errorf("files differ from dpkg's (-dpkg +ours):\n%s", d)
 	}
 	compareStatus(t, filepath.Join(root, "var/lib/dpkg/status"), in.Tree)
+	compareAttributes(t, root, in.Tree)
+}
+
+// compareAttributes compares modes, and for what packages contain owners and times too. dpkg's own files are as new
+// as its run.
+func compareAttributes(t *testing.T, root string, got tree.Tree) {
+	t.Helper()
+	n := 0
+	for _, e := range got.Entries() {
+		if !compared(e.Path) || e.Type != tree.File && e.Type != tree.Dir || strings.HasPrefix("var/lib/dpkg/info", e.Path) || e.Path == "." {
+			continue
+		}
+		info, err := os.Lstat(filepath.Join(root, e.Path))
+		if os.IsNotExist(err) && e.Type == tree.Dir {
+			continue // of the merged /usr
+		}
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		n++
+		st := info.Sys().(*syscall.Stat_t)
+		ours, dpkgs := fmt.Sprintf("%04o", e.Mode), fmt.Sprintf("%04o", st.Mode&0o7777)
+		if !strings.HasPrefix(e.Path, "var/lib/dpkg/") {
+			if e.Type == tree.File { // directories are as new as what was put in last
+				ours += fmt.Sprintf(" %d", e.MTime.Sec)
+				dpkgs += fmt.Sprintf(" %d", st.Mtim.Sec)
+			}
+			if os.Geteuid() == 0 { // others cannot give files away
+				ours += fmt.Sprintf(" %d:%d", e.UID, e.GID)
+				dpkgs += fmt.Sprintf(" %d:%d", st.Uid, st.Gid)
+			}
+		}
+		if ours != dpkgs {
+			t.Errorf("%s: %s, dpkg has %s", e.Path, ours, dpkgs)
+		}
+	}
+	if n < 10 {
+		t.Errorf("only %d files and directories are compared", n)
+	}
 }
 
 // compared are the files whose content must be dpkg's. The status file is compared field by field.

@@ -33,6 +33,8 @@ type Deb struct {
 	Files                                    map[string]string // path without leading "/" to content
 	Programs                                 map[string]string // the same, executable
 	Scripts                                  map[string]string // control files: postinst, conffiles
+	// Attributes are Mode, Uid and Gid of files that have others than usual.
+	Attributes map[string]tar.Header
 }
 
 // Repo is a suite of an archive.
@@ -120,7 +122,7 @@ func (d Deb) Build(t testing.TB) []byte {
 	for _, m := range []struct {
 		name string
 		data []byte
-	}{{"debian-binary", []byte("2.0\n")}, {"control.tar.gz", compress(t, tarOf(t, control, control))}, {"data.tar.gz", compress(t, tarOf(t, files, d.Programs))}} {
+	}{{"debian-binary", []byte("2.0\n")}, {"control.tar.gz", compress(t, tarOf(t, control, control, nil))}, {"data.tar.gz", compress(t, tarOf(t, files, d.Programs, d.Attributes))}} {
 		out = fmt.Appendf(out, "%-16s%-12d%-6d%-6d%-8s%-10d`\n%s", m.name, date.Unix(), 0, 0, "100644", len(m.data), m.data)
 		if len(m.data)%2 == 1 {
 			out = append(out, '\n')
@@ -130,7 +132,7 @@ func (d Deb) Build(t testing.TB) []byte {
 }
 
 // tarOf has the directories before the files, as dpkg-deb writes them.
-func tarOf(t testing.TB, files, executable map[string]string) []byte {
+func tarOf(t testing.TB, files, executable map[string]string, attributes map[string]tar.Header) []byte {
 	t.Helper()
 	names := map[string]bool{"./": true}
 	for name := range files {
@@ -150,6 +152,9 @@ func tarOf(t testing.TB, files, executable map[string]string) []byte {
 		h := &tar.Header{Name: name, Mode: mode, ModTime: date, Typeflag: tar.TypeReg, Size: int64(len(text)), Uname: "root", Gname: "root"}
 		if names[name] {
 			h.Typeflag, h.Mode, h.Size = tar.TypeDir, 0o755, 0
+		}
+		if a, ok := attributes[strings.TrimPrefix(name, "./")]; ok {
+			h.Mode, h.Uid, h.Gid, h.Uname, h.Gname = a.Mode, a.Uid, a.Gid, "", ""
 		}
 		if err := w.WriteHeader(h); err != nil {
 			t.Fatal(err)
