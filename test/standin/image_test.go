@@ -1,6 +1,8 @@
 package standin
 
 import (
+	"crypto/md5"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,7 +31,7 @@ func smallBase(t *testing.T, arch string) Base {
 			"usr/lib/shim/shimx64.efi.signed": "shim", "usr/lib/shim/mmx64.efi.signed": "mok", "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed": "grub",
 			"usr/lib/grub/x86_64-efi/ext2.mod": "module",
 		}},
-		{Name: "linux", Files: map[string]string{
+		{Name: "linux-image-" + testKernel, Files: map[string]string{
 			"boot/vmlinuz-" + testKernel: "kernel", "usr/lib/linux-image-" + testKernel + "/broadcom/bcm2837-rpi-3-b.dtb": "tree",
 			"usr/lib/modules/" + testKernel + "/modules.builtin": "kernel/virtio_pci.ko\nkernel/virtio_mmio.ko\nkernel/virtio_blk.ko\nkernel/ext4.ko\n",
 		}},
@@ -134,7 +136,12 @@ func checkPiFiles(t *testing.T, name string, p Pi) {
 	if versions := boot.Kernels(root.Tree); len(versions) != 1 || versions[0] != testKernel {
 		t.Errorf("kernels are %v", versions)
 	}
-	if list := text(t, root.Tree, img.Reader(), "usr/lib/modules/"+testKernel+"/modules.builtin"); strings.Contains(list, "virtio") == p.NoVirtio || !strings.Contains(list, "ext4") {
+	list := text(t, root.Tree, img.Reader(), "usr/lib/modules/"+testKernel+"/modules.builtin")
+	sum := fmt.Sprintf("%x  usr/lib/modules/%s/modules.builtin\n", md5.Sum([]byte(list)), testKernel)
+	if sums := text(t, root.Tree, img.Reader(), adminDir+"/info/linux-image-"+testKernel+".md5sums"); !strings.Contains(sums, sum) {
+		t.Errorf("dpkg's sums are %q, want %q", sums, sum)
+	}
+	if strings.Contains(list, "virtio") == p.NoVirtio || !strings.Contains(list, "ext4") {
 		t.Errorf("the drivers are %q", list)
 	}
 	overlay := filepath.Join(t.TempDir(), "overlay.dtb")

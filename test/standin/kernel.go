@@ -2,6 +2,7 @@ package standin
 
 import (
 	"context"
+	"crypto/md5"
 	"fmt"
 	"path"
 	"strings"
@@ -72,28 +73,41 @@ func (b Base) guestModules(ctx context.Context, version, generic string) (map[st
 	return files, from.err
 }
 
-// withoutVirtio takes the drivers for virtual machines out of a kernel's modules and of the lists of them that are text.
+// withoutVirtio takes the drivers for virtual machines out of a kernel's modules and of the lists of them that are text,
+// dpkg's too.
 func (w *wardrobe) withoutVirtio(version string) {
-	dir := modulesDir + version
+	dir, edited := modulesDir+version, map[string]bool{}
 	for name, e := range w.entries {
 		base := path.Base(name)
 		switch {
-		case !strings.HasPrefix(name, dir+"/") && !strings.HasPrefix(name, adminDir+"/info/linux-image-"+version) || e.Type != tree.File:
+		case !strings.HasPrefix(name, dir+"/") || e.Type != tree.File:
 		case strings.Contains(base, ".ko") && strings.Contains(base, "virtio"):
 			delete(w.entries, name)
 		case isModuleList(base):
 			w.edit(name, withoutLinesOf("virtio"))
+			edited[name] = true
+		}
+	}
+	const info = adminDir + "/info/linux-image-"
+	for name := range w.entries {
+		switch {
+		case !strings.HasPrefix(name, info+version):
+		case path.Ext(name) == ".list":
+			w.edit(name, withoutLinesOf("virtio"))
+		case path.Ext(name) == ".md5sums":
+			w.edit(name, withoutLinesOf("virtio"))
+			w.edit(name, w.summed(edited))
 		}
 	}
 }
 
-// isModuleList knows depmod's lists, and dpkg's of the kernel's package.
+// isModuleList knows the lists that a kernel's package has, and depmod's.
 func isModuleList(base string) bool {
 	switch base {
 	case "modules.builtin", "modules.order", "modules.dep", "modules.alias", "modules.softdep", "modules.symbols":
 		return true
 	}
-	return strings.HasSuffix(base, ".list") || strings.HasSuffix(base, ".md5sums")
+	return false
 }
 
 func withoutLinesOf(word string) func(string) string {
@@ -103,6 +117,21 @@ func withoutLinesOf(word string) func(string) string {
 			if !strings.Contains(line, word) {
 				out.WriteString(line)
 			}
+		}
+		return out.String()
+	}
+}
+
+// summed gives dpkg's list of MD5 sums those that edited files have now.
+func (w *wardrobe) summed(edited map[string]bool) func(string) string {
+	return func(text string) string {
+		var out strings.Builder
+		for line := range strings.Lines(text) {
+			_, name, _ := strings.Cut(strings.TrimSpace(line), "  ")
+			if at := "usr/" + strings.TrimPrefix(name, "usr/"); edited[at] {
+				line = fmt.Sprintf("%x  %s\n", md5.Sum(w.read(at)), name)
+			}
+			out.WriteString(line)
 		}
 		return out.String()
 	}
