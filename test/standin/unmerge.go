@@ -15,7 +15,8 @@ func aliases() []string { return []string{"bin", "sbin", "lib", "lib32", "lib64"
 // unmerge gives the system real directories /bin, /sbin and /lib again, as Ubuntu had them before 19.04: what dpkg lists
 // there goes there, and so does what lies in a directory that is listed only there. Debian 12 still lists, and its
 // systemd still looks, at both sides. usr-is-merged stays installed, because init-system-helpers depends on
-// it; it is an empty package whose preinst has run.
+// it; it is an empty package whose preinst has run. /etc/ld.so.cache stays too, because Python finds libraries by its names:
+// where a path of it leads nowhere, the loader looks into the directories on both sides.
 func (w *wardrobe) unmerge() {
 	u := unmerging{w: w, listed: w.listed(), to: map[string]string{}}
 	for _, d := range aliases() {
@@ -29,7 +30,6 @@ func (w *wardrobe) unmerge() {
 	}
 	u.move()
 	u.links()
-	w.remove("etc/ld.so.cache") // it has libraries where they were; ldconfig makes it again
 }
 
 type unmerging struct {
