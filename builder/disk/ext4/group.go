@@ -1,6 +1,9 @@
 package ext4
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // Flags of a group descriptor, page "group_descr".
 const (
@@ -23,25 +26,21 @@ func (w *writer) countDirs() []int {
 	return dirs
 }
 
-// describe computes all group descriptors and writes the bitmaps of the groups that have any.
-func (w *writer) describe() ([]byte, error) {
-	g := w.geo
-	table := make([]byte, g.descBlocks*blockSize)
+// describe computes all group descriptors.
+func (w *writer) describe() []byte {
+	table := make([]byte, w.geo.descBlocks*blockSize)
 	for i, dirs := range w.countDirs() {
-		d := table[i*descSize : (i+1)*descSize]
-		if err := w.describeGroup(i, dirs, d); err != nil {
-			return nil, err
-		}
+		w.describeGroup(i, dirs, table[i*descSize:(i+1)*descSize])
 	}
-	return table, nil
+	return table
 }
 
-func (w *writer) describeGroup(i, dirs int, d []byte) error {
+func (w *writer) describeGroup(i, dirs int, d []byte) {
 	g, le := w.geo, binary.LittleEndian
 	flags := uint16(bgItableZero)
 	blocks, free, uninit := w.blockBitmap(i)
 	w.freeBlocks += free
-	inodes := min(max(w.usedInodes()-int64(i*g.inodesGroup), 0), int64(g.inodesGroup))
+	inodes := w.usedInodesOf(i)
 	putSplit := func(lo, hi int, v int64) {
 		le.PutUint32(d[lo:], uint32(v))
 		le.PutUint32(d[hi:], uint32(v>>32))
@@ -55,13 +54,13 @@ func (w *writer) describeGroup(i, dirs int, d []byte) error {
 	le.PutUint16(d[0x1C:], uint16(int64(g.inodesGroup)-inodes)) // never used: the tail of the table
 	if uninit {
 		flags |= bgBlockUninit
-	} else if err := w.putBitmap(d[0x18:], d[0x38:], g.blockBitmap[i], blocks, blocksPerGroup/8); err != nil {
-		return err
+	} else {
+		w.putBitmapSum(d[0x18:], d[0x38:], blocks)
 	}
 	if inodes == 0 {
 		flags |= bgInodeUninit
-	} else if err := w.putBitmap(d[0x1A:], d[0x3A:], g.inodeBitmap[i], w.inodeBitmap(inodes), g.inodesGroup/8); err != nil {
-		return err
+	} else {
+		w.putBitmapSum(d[0x1A:], d[0x3A:], w.inodeBitmap(inodes)[:g.inodesGroup/8])
 	}
 	le.PutUint16(d[0x12:], flags)
 	if w.o.Checksums == MetadataCsum {
@@ -69,17 +68,45 @@ func (w *writer) describeGroup(i, dirs int, d []byte) error {
 	} else {
 		le.PutUint16(d[0x1E:], descriptor16(w.o.UUID[:], i, d))
 	}
-	return nil
 }
 
-// putBitmap writes a bitmap to block at, and the two halves of the checksum over n bytes of it.
-func (w *writer) putBitmap(lo, hi []byte, at int64, bitmap []byte, n int) error {
+// putBitmapSum stores the two halves of a bitmap's checksum.
+func (w *writer) putBitmapSum(lo, hi, bitmap []byte) {
 	if w.o.Checksums == MetadataCsum {
-		crc := w.sum.update(w.seed, bitmap[:n])
+		crc := w.sum.update(w.seed, bitmap)
 		binary.LittleEndian.PutUint16(lo, uint16(crc))
 		binary.LittleEndian.PutUint16(hi, uint16(crc>>16))
 	}
-	return w.out.block(at, bitmap)
+}
+
+// writeBlockBitmap and writeInodeBitmap emit the bitmaps that a group has.
+func (w *writer) writeBlockBitmap(i int) error {
+	bitmap, _, uninit := w.blockBitmap(i)
+	if uninit {
+		return nil
+	}
+	return w.blocks(w.geo.blockBitmap[i], bitmap)
+}
+
+func (w *writer) writeInodeBitmap(i int) error {
+	used := w.usedInodesOf(i)
+	if used == 0 {
+		return nil
+	}
+	return w.blocks(w.geo.inodeBitmap[i], w.inodeBitmap(used))
+}
+
+// usedInodesOf counts those of a group.
+func (p *plan) usedInodesOf(group int) int64 {
+	before := int64(group) * int64(p.geo.inodesGroup)
+	return min(max(p.usedInodes()-before, 0), int64(p.geo.inodesGroup))
+}
+
+func countBits(b []byte) (n int64) {
+	for _, x := range b {
+		n += int64(bits.OnesCount8(x))
+	}
+	return n
 }
 
 // blockBitmap returns the bitmap of group i, its free blocks, and whether the bitmap may stay

@@ -30,20 +30,22 @@ func (g *geometry) supers() (groups []int) {
 	return groups
 }
 
-// writeResize emits the double indirect block and the indirect blocks.
-func (w *writer) writeResize() error {
-	g := w.geo
-	double := make([]byte, blockSize)
-	for i := range g.reservedDescs {
-		at := 1 + g.descBlocks + i
-		binary.LittleEndian.PutUint32(double[4*((g.descBlocks+i)%addrsPerBlock):], uint32(at))
-		indirect := make([]byte, blockSize)
-		for k, group := range g.supers()[1:] {
-			binary.LittleEndian.PutUint32(indirect[4*k:], uint32(at+int64(group)*blocksPerGroup))
-		}
-		if err := w.out.block(at, indirect); err != nil {
-			return err
-		}
+// writeReserved emits block i of the reserve, an indirect block.
+func (w *writer) writeReserved(i int64) error {
+	at := 1 + w.geo.descBlocks + i
+	b := make([]byte, blockSize)
+	for k, group := range w.geo.supers()[1:] {
+		binary.LittleEndian.PutUint32(b[4*k:], uint32(at+int64(group)*blocksPerGroup))
 	}
-	return w.out.block(w.resize.runs[0].physical, double)
+	return w.blocks(at, b)
+}
+
+// writeDouble emits the double indirect block.
+func (w *writer) writeDouble() error {
+	b := make([]byte, blockSize)
+	for i := range w.geo.reservedDescs {
+		at := w.geo.descBlocks + i
+		binary.LittleEndian.PutUint32(b[4*(at%addrsPerBlock):], uint32(at+1))
+	}
+	return w.blocks(w.resize.runs[0].physical, b)
 }

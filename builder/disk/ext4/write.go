@@ -1,19 +1,22 @@
 package ext4
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 
 	"github.com/edgebake/edgebake/builder/tree"
 )
 
 // Write lays t out as a file system of o.Size bytes in w, which is sparse and zeroed: zeros are
 // never written. src opens the contents. A tree that does not fit is a *TooSmallError; nothing is
-// written then. When w has a method Settled(before int64) error it is told, every now and then, that
+// written then. Blocks are written in ascending order, each once, by a goroutine that ends before Write does.
+// When w has a method Settled(before int64) error it is told there, every now and then, that
 // nothing before this byte will be written any more.
 func Write(ctx context.Context, w io.WriterAt, t tree.Tree, src *tree.Reader, o Options) error {
 	p, err := prepare(t, o)
@@ -50,114 +53,138 @@ type writer struct {
 	sum        checksummer
 	seed       uint32
 	freeBlocks int64
+	fixed      []place // that are still to be written
+	byIno      []*node // whose inodes are still to be written
 }
 
-// write emits first what lies at fixed places, then the inode tables, then the data, which is
-// in the order of its blocks.
+// place is metadata that lies where the geometry says: block at and those behind it.
+type place struct {
+	at   int64
+	emit func() error
+}
+
 func (w *writer) write(ctx context.Context) error {
-	steps := []func() error{w.writeSupers, w.writeInodes, w.writeResize, w.writeJournal}
-	for _, step := range steps {
-		if err := step(); err != nil {
-			return fmt.Errorf("writing ext4: %w", err)
-		}
+	err := w.emit(ctx)
+	if err == nil {
+		err = w.out.flush()
 	}
-	nodes := w.inOrder()
-	settled := settledBefore(nodes)
-	for i, n := range nodes {
-		if err := w.writeNode(ctx, n); err != nil {
-			return fmt.Errorf("writing ext4: %s: %w", n.entry.Path, err)
-		}
-		if err := w.out.settle(settled[i+1]); err != nil {
-			return fmt.Errorf("writing ext4: %w", err)
-		}
+	if closed := w.out.close(); err == nil {
+		err = closed
 	}
-	if err := w.out.flush(); err != nil {
+	if err != nil {
 		return fmt.Errorf("writing ext4: %w", err)
 	}
 	return nil
 }
 
-// inOrder returns the nodes as their data is written: directories first.
-func (w *writer) inOrder() []*node {
-	out := make([]*node, 0, len(w.nodes))
-	for _, dirs := range []bool{true, false} {
+// emit writes all blocks in ascending order: data as it was allocated, and before each piece of it the metadata
+// that lies before it.
+func (w *writer) emit(ctx context.Context) error {
+	w.byIno = w.inodesInOrder()
+	w.fixed = w.places(w.describe())
+	for _, step := range []func() error{w.writeDouble, w.writeJournal} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	for _, dirs := range []bool{true, false} { // as layout allocates
 		for _, n := range w.nodes {
-			if (n.dir != nil) == dirs {
-				out = append(out, n)
+			if (n.dir != nil) != dirs {
+				continue
+			}
+			if err := w.writeNode(ctx, n); err != nil {
+				return fmt.Errorf("%s: %w", n.entry.Path, err)
 			}
 		}
 	}
+	return w.before(math.MaxInt64)
+}
+
+// places lists all metadata at fixed places, in order.
+func (w *writer) places(table []byte) []place {
+	var out []place
+	for _, g := range w.geo.supers() {
+		out = append(out, place{int64(g) * blocksPerGroup, func() error { return w.writeSuper(g, table) }})
+	}
+	for i := range w.geo.reservedDescs {
+		out = append(out, place{1 + w.geo.descBlocks + i, func() error { return w.writeReserved(i) }})
+	}
+	for g := range w.geo.groups {
+		out = append(out, place{w.geo.blockBitmap[g], func() error { return w.writeBlockBitmap(g) }},
+			place{w.geo.inodeBitmap[g], func() error { return w.writeInodeBitmap(g) }},
+			place{w.geo.inodeTable[g], func() error { return w.writeInodes(g) }})
+	}
+	slices.SortFunc(out, func(a, b place) int { return cmp.Compare(a.at, b.at) })
 	return out
 }
 
-// settledBefore returns for each position the first block that the nodes from there on write.
-func settledBefore(nodes []*node) []int64 {
-	first := make([]int64, len(nodes)+1)
-	first[len(nodes)] = math.MaxInt64
-	for i := len(nodes) - 1; i >= 0; i-- {
-		first[i] = min(first[i+1], nodes[i].firstBlock())
-	}
-	return first
-}
-
-// firstBlock is the lowest block of a node's data, index and attributes.
-func (n *node) firstBlock() int64 {
-	first := int64(math.MaxInt64)
-	for _, r := range n.runs {
-		first = min(first, r.physical)
-	}
-	for _, x := range n.index {
-		first = min(first, x.physical)
-	}
-	if n.attrs != nil {
-		first = min(first, n.attrsAt)
-	}
-	return first
-}
-
-func (w *writer) writeSupers() error {
-	table, err := w.describe()
-	if err != nil {
-		return err
-	}
-	for _, group := range w.geo.supers() {
-		b := make([]byte, blockSize)
-		if group == 0 {
-			copy(b[1024:], w.superblock(0))
-		} else {
-			copy(b, w.superblock(group))
-		}
-		at := int64(group) * blocksPerGroup
-		if err := w.out.block(at, b); err != nil {
-			return err
-		}
-		if err := w.out.blocks(at+1, table); err != nil {
+// before writes the metadata that lies before block at.
+func (w *writer) before(at int64) error {
+	for len(w.fixed) > 0 && w.fixed[0].at < at {
+		next := w.fixed[0]
+		w.fixed = w.fixed[1:] // first, because next.emit comes here too
+		if err := next.emit(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// writeInodes emits the used part of the inode tables.
-func (w *writer) writeInodes() error {
+// blocks writes whole blocks from block at on, after what lies before them.
+func (w *writer) blocks(at int64, b []byte) error {
+	if err := w.before(at); err != nil {
+		return err
+	}
+	return w.out.blocks(at, b)
+}
+
+func (w *writer) writeSuper(group int, table []byte) error {
+	b := make([]byte, blockSize)
+	if group == 0 {
+		copy(b[1024:], w.superblock(0))
+	} else {
+		copy(b, w.superblock(group))
+	}
+	at := int64(group) * blocksPerGroup
+	if err := w.blocks(at, b); err != nil {
+		return err
+	}
+	return w.blocks(at+1, table)
+}
+
+// inodesInOrder returns all inodes that are written.
+func (w *writer) inodesInOrder() []*node {
 	nodes := []*node{w.resize}
 	if w.log != nil {
 		nodes = append(nodes, w.log)
 	}
 	nodes = append(nodes, w.nodes...)
-	b, at := make([]byte, blockSize), int64(-1)
-	for _, n := range sortedByIno(nodes) {
-		block, offset := w.inodeAt(n.ino)
-		if block != at && at >= 0 {
-			if err := w.out.block(at, b); err != nil {
-				return err
-			}
-			clear(b)
+	slices.SortStableFunc(nodes, func(a, b *node) int { return cmp.Compare(a.ino, b.ino) })
+	return nodes
+}
+
+// writeInodes emits the used part of a group's inode table.
+func (w *writer) writeInodes(group int) error {
+	b := make([]byte, blockSize)
+	for len(w.byIno) > 0 {
+		at, _ := w.inodeAt(w.byIno[0].ino)
+		if at >= w.geo.inodeTable[group]+w.geo.tableBlocks {
+			return nil
 		}
-		at = block
-		copy(b[offset:], w.encodeInode(n))
+		clear(b)
+		for len(w.byIno) > 0 {
+			block, offset := w.inodeAt(w.byIno[0].ino)
+			if block != at {
+				break
+			}
+			copy(b[offset:], w.encodeInode(w.byIno[0]))
+			w.byIno = w.byIno[1:]
+		}
+		if err := w.blocks(at, b); err != nil {
+			return err
+		}
 	}
-	return w.out.block(at, b)
+	return nil
 }
 
 // inodeAt returns the block and the offset in it of an inode.
@@ -170,7 +197,7 @@ func (w *writer) writeJournal() error {
 	if w.log == nil {
 		return nil
 	}
-	if err := w.out.block(w.log.runs[0].physical, w.journalSuper()); err != nil {
+	if err := w.blocks(w.log.runs[0].physical, w.journalSuper()); err != nil {
 		return err
 	}
 	return w.writeIndex(w.log)
@@ -184,7 +211,7 @@ func (w *writer) writeNode(ctx context.Context, n *node) error {
 		return err
 	}
 	if n.attrs != nil {
-		if err := w.out.block(n.attrsAt, w.sealAttrs(n)); err != nil {
+		if err := w.blocks(n.attrsAt, w.sealAttrs(n)); err != nil {
 			return err
 		}
 	}
@@ -198,7 +225,7 @@ func (w *writer) writeData(ctx context.Context, n *node) error {
 	case n.entry.Type == tree.Symlink && len(n.runs) > 0:
 		b := make([]byte, blockSize)
 		copy(b, n.entry.Link)
-		return w.out.block(n.runs[0].physical, b)
+		return w.blocks(n.runs[0].physical, b)
 	case n.entry.Type == tree.File:
 		return w.writeFile(ctx, n)
 	}
@@ -209,7 +236,7 @@ func (w *writer) writeDir(n *node) error {
 	seed := w.sum.inodeSeed(w.seed, n.ino, 0)
 	for _, r := range n.runs {
 		for i := range r.n {
-			if err := w.out.block(r.physical+i, n.dir.block(r.logical+i, n, w.sum, seed)); err != nil {
+			if err := w.blocks(r.physical+i, n.dir.block(r.logical+i, n, w.sum, seed)); err != nil {
 				return err
 			}
 		}
@@ -219,28 +246,45 @@ func (w *writer) writeDir(n *node) error {
 
 // writeFile copies the runs of a file from its content.
 func (w *writer) writeFile(ctx context.Context, n *node) error {
+	content := cutter{c: n.entry.Content}
 	for _, r := range n.runs {
 		start := r.logical * blockSize
 		end := min(start+r.n*blockSize, n.size)
-		content, err := w.src.Open(slice(n.entry.Content, start, end))
+		in, err := w.src.Open(content.cut(start, end))
 		if err != nil {
 			return err
 		}
-		if err := w.out.copy(ctx, r.physical, content, end-start); err != nil {
+		if err := w.before(r.physical); err != nil {
+			return err
+		}
+		if err := w.out.copy(ctx, r.physical, in, end-start); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// slice returns the bytes of c from start to end.
-func slice(c tree.Content, start, end int64) tree.Content {
-	if c.Inline != nil {
-		return tree.InlineContent(c.Inline[start:end])
+// cutter takes parts out of a content, in order.
+type cutter struct {
+	c  tree.Content
+	at int64 // where c.Extents begin
+}
+
+// cut returns the bytes from start to end.
+func (c *cutter) cut(start, end int64) tree.Content {
+	if c.c.Inline != nil {
+		return tree.InlineContent(c.c.Inline[start:end])
+	}
+	for len(c.c.Extents) > 0 && c.at+c.c.Extents[0].Length <= start {
+		c.at += c.c.Extents[0].Length
+		c.c.Extents = c.c.Extents[1:]
 	}
 	out := tree.Content{Size: end - start}
-	var at int64
-	for _, e := range c.Extents {
+	at := c.at
+	for _, e := range c.c.Extents {
+		if at >= end {
+			break
+		}
 		from, to := max(start, at), min(end, at+e.Length)
 		if from < to {
 			part := tree.Extent{Blob: e.Blob, Length: to - from}
@@ -260,7 +304,7 @@ func (w *writer) writeIndex(n *node) error {
 		if w.o.Checksums == MetadataCsum {
 			binary.LittleEndian.PutUint32(x.data[extentTail:], w.sum.update(seed, x.data[:extentTail]))
 		}
-		if err := w.out.block(x.physical, x.data); err != nil {
+		if err := w.blocks(x.physical, x.data); err != nil {
 			return err
 		}
 	}
