@@ -53,15 +53,15 @@ func loadDigests(s Set) *digests {
 }
 
 // of returns the digest of c, hashed now when it is not known.
-func (d *digests) of(src *tree.Reader, c tree.Content) (cas.Digest, error) {
-	if len(c.Extents) == 0 {
-		return hashContent(src, c)
+func (d *digests) of(h *contentHasher, src *tree.Reader, c tree.Content) (cas.Digest, error) {
+	if d.store == nil || len(c.Extents) == 0 {
+		return h.sum(src, c)
 	}
 	place := placeOf(c)
 	got, ok := d.known[place]
 	if !ok {
 		var err error
-		if got, err = hashContent(src, c); err != nil {
+		if got, err = h.sum(src, c); err != nil {
 			return "", err
 		}
 	}

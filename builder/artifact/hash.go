@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -170,32 +171,49 @@ func hashTree(ctx context.Context, src *tree.Reader, t tree.Tree, known *digests
 		}
 	}
 	out := make([]File, len(files))
+	var next atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.NumCPU())
-	for i, e := range files {
+	for range min(runtime.NumCPU(), len(files)) {
 		g.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return err
+			h := newContentHasher()
+			for i := next.Add(1) - 1; i < int64(len(files)); i = next.Add(1) - 1 {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				e := files[i]
+				sum, err := known.of(h, src, e.Content)
+				if err != nil {
+					return fmt.Errorf("hashing %s: %w", e.Path, err)
+				}
+				out[i] = File{Path: tree.EscapeName(e.Path), Mode: fmt.Sprintf("%04o", e.Mode), Size: e.Content.Size, SHA256: sum}
 			}
-			sum, err := known.of(src, e.Content)
-			if err != nil {
-				return fmt.Errorf("hashing %s: %w", e.Path, err)
-			}
-			out[i] = File{Path: tree.EscapeName(e.Path), Mode: fmt.Sprintf("%04o", e.Mode), Size: e.Content.Size, SHA256: sum}
 			return nil
 		})
 	}
 	return out, g.Wait()
 }
 
-func hashContent(src *tree.Reader, c tree.Content) (cas.Digest, error) {
+// contentHasher hashes one content after the other.
+type contentHasher struct {
+	hash hash.Hash
+	buf  []byte
+}
+
+// contentBuffer is small enough to stay in a processor's second cache between reading and hashing.
+const contentBuffer = 256 << 10
+
+func newContentHasher() *contentHasher {
+	return &contentHasher{hash: sha256.New(), buf: make([]byte, contentBuffer)}
+}
+
+func (h *contentHasher) sum(src *tree.Reader, c tree.Content) (cas.Digest, error) {
 	r, err := src.Open(c)
 	if err != nil {
 		return "", err
 	}
-	h := sha256.New()
-	if _, err := io.CopyBuffer(h, r, make([]byte, min(bufferSize, c.Size+1))); err != nil {
+	h.hash.Reset()
+	if _, err := io.CopyBuffer(h.hash, r, h.buf); err != nil {
 		return "", err
 	}
-	return sumOf(h), nil
+	return sumOf(h.hash), nil
 }
