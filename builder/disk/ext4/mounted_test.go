@@ -110,7 +110,7 @@ func sameAsKernel(mnt string, e tree.Entry, all tree.Tree, src *tree.Reader) err
 	}
 	if diff := tree.DifferingAttributes(got, e); len(diff) > 0 {
 		got.Content, e.Content = tree.Content{}, tree.Content{}
-		return fmt.Errorf("%v differ:\nkernel %.600v\n  tree %.600v", diff, got, e)
+		return fmt.Errorf("%v differ:\nkernel %.600s\n  tree %.600s", diff, fmt.Sprint(got), fmt.Sprint(e))
 	}
 	return nil
 }
