@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	sinkBuffer  = 1 << 20
-	sinkBuffers = 3 // one is filled, one is written, one waits
+	sinkBuffer  = 256 << 10 // stays in the processor's cache between reading and writing; 1 MiB took an eighth more time
+	sinkBuffers = 3         // one is filled, one is written, one waits
 )
 
 // sink writes blocks, which come in ascending order and once. It gathers them into large writes, leaves
