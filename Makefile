@@ -8,6 +8,7 @@ OUT      ?= out
 BAKE     ?=
 FUZZTIME ?= 20s
 CUTS     ?= 20
+BOARDS   ?= raspi3b
 TESTS    ?= ./...
 # For how long make test runs each fuzz test.
 FUZZSMOKE := 2s
@@ -25,7 +26,7 @@ TEST_PACKAGES := $(BAKE_PACKAGES) qemu-efi-aarch64 qemu-utils e2fsprogs mtools d
 .PHONY: help
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
-	@echo "Variables: PROFILE=$(PROFILE) OUT=$(OUT) BAKE=\"--flags of bake\" TESTS=$(TESTS) FUZZTIME=$(FUZZTIME) CUTS=$(CUTS)"
+	@echo "Variables: PROFILE=$(PROFILE) OUT=$(OUT) BAKE=\"--flags of bake\" TESTS=$(TESTS) FUZZTIME=$(FUZZTIME) CUTS=$(CUTS) BOARDS=\"$(BOARDS)\""
 
 .PHONY: build
 build: go ## build bin/edgebake, one static binary
@@ -62,6 +63,10 @@ check: go ## gofmt, go vet, golangci-lint, shellcheck
 .PHONY: powercut
 powercut: setup ## cut the power of a node's first boot at CUTS random moments; one boot for each, hours on a slow machine
 	EDGEBAKE_POWERCUTS=$(CUTS) $(GO) test -v -timeout 12h -count=1 -run 'TestBakeKubeEdgeRaspberryPi/power' ./test
+
+.PHONY: boards
+boards: setup ## boot the Raspberry Pi image on QEMU's BOARDS with all its checks
+	EDGEBAKE_BOARDS="$(BOARDS)" $(GO) test -v -timeout 2h -count=1 -run TestBakeEdgeRaspberryPi ./test
 
 .PHONY: bench
 bench: go ## run the Go benchmarks
