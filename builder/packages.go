@@ -115,10 +115,11 @@ func (c Config) configure(ctx context.Context, b *base, p packages, src *tree.Re
 	if out.root, out.console, out.guest, err = c.runGuest(ctx, w, src); err != nil {
 		return configured{}, progress.Outcome{}, err
 	}
-	if err := tree.Save(c.Store, key, out.root); err != nil {
+	// The log first: a tree without one would never get it, because the guest does not run again.
+	if err := c.Store.SaveResult(consoleKey(key), []byte(out.console)); err != nil {
 		return configured{}, progress.Outcome{}, err
 	}
-	return out, progress.Outcome{Note: c.reportTimes(out.guest)}, c.Store.SaveResult(consoleKey(key), []byte(out.console))
+	return out, progress.Outcome{Note: c.reportTimes(out.guest)}, tree.Save(c.Store, key, out.root)
 }
 
 // ConfiguredTree returns the packages' files as their scripts left them, without components,

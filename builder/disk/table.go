@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -95,8 +96,26 @@ func (p Plan) writeGPT(f *os.File) error {
 			Start: uint64(part.Start / sector), End: uint64((part.Start+part.Size)/sector - 1), Size: uint64(part.Size),
 		})
 	}
-	if err := t.Write(f, p.Size); err != nil {
-		return fmt.Errorf("writing GPT: %w", err)
+	w := &noting{File: f}
+	if err := t.Write(w, p.Size); err != nil {
+		return fmt.Errorf("writing GPT: %w", cmp.Or(w.fault, err))
 	}
 	return nil
 }
+
+// noting keeps the fault of a write, of which go-diskfs only hands on the text: what to do depends on it. Whoever wants
+// the image on the disk syncs all of it, so the parts of the table need not wait for that one by one.
+type noting struct {
+	*os.File
+	fault error
+}
+
+func (n *noting) WriteAt(p []byte, at int64) (int, error) {
+	done, err := n.File.WriteAt(p, at)
+	if err != nil {
+		n.fault = err
+	}
+	return done, err
+}
+
+func (n *noting) Sync() error { return nil }

@@ -2,7 +2,8 @@
 // process was killed, finds the old file, no file, or all of the new one. The bytes are on the disk before
 // the name is, so that holds for a power cut too.
 //
-// A partial is a file that is being written, beside its place and under another name.
+// A partial is a file that is being written, beside its place and under another name. Its process holds a lock on it;
+// the next process that writes the same file removes partials that nobody holds.
 package durable
 
 import (
@@ -17,7 +18,7 @@ import (
 // WriteFile puts b under path, readable for everybody, in one step.
 func WriteFile(path string, b []byte) error {
 	dir, name := filepath.Split(path)
-	f, err := os.CreateTemp(filepath.Clean(dir), "."+name+".*")
+	f, err := create(filepath.Clean(dir), "."+name+".")
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", name, err)
 	}
@@ -25,10 +26,10 @@ func WriteFile(path string, b []byte) error {
 	if err == nil {
 		err = f.Chmod(0o644)
 	}
-	if err = errors.Join(err, f.Close()); err == nil {
+	if err == nil {
 		err = Place(f.Name(), path)
 	}
-	if err != nil {
+	if err = errors.Join(err, f.Close()); err != nil { // its lock is held until it has its name
 		_ = os.Remove(f.Name()) // the first fault says more
 		return fmt.Errorf("writing %s: %w", name, err)
 	}

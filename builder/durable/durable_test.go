@@ -3,8 +3,11 @@ package durable
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sync/errgroup"
 )
 
 func TestWriteFileReplacesInOneStep(t *testing.T) {
@@ -71,4 +74,54 @@ func limitFileSize(t *testing.T, n uint64) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// TestPartialsOfTheDeadGo has what a killed process leaves, what a living one holds, and what is somebody else's.
+func TestPartialsOfTheDeadGo(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "report.json")
+	for _, name := range []string{".report.json.1.partial", ".report.json.2.partial", ".report.json.swp", ".other.json.1.partial"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	living, err := os.Open(filepath.Join(dir, ".report.json.2.partial"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer living.Close()
+	if err := lock(living); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteFile(path, []byte("whole")); err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	if want := []string{".other.json.1.partial", ".report.json.2.partial", ".report.json.swp", "report.json"}; err != nil || !slices.Equal(left, want) {
+		t.Errorf("left are %q, want %q; %v", left, want, err)
+	}
+}
+
+// TestManyWritersAtOnce lets each sweep while others write: nobody takes a living one's partial away.
+func TestManyWritersAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "report.json")
+	var g errgroup.Group
+	for range 8 {
+		g.Go(func() error {
+			for range 20 {
+				if err := WriteFile(path, []byte("whole")); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	onlyFile(t, path)
 }
