@@ -106,6 +106,9 @@ func (c Config) reportTimes(r guest.Result) string {
 
 // keepLog saves what the guest printed before it failed, and says where.
 func (c Config) keepLog(log *cas.Writer, cause error) error {
+	if log.Size() == 0 { // the guest never started
+		return cause
+	}
 	blob, err := log.Commit()
 	if err != nil {
 		return errors.Join(cause, err)
