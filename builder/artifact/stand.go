@@ -62,7 +62,7 @@ func standOf(path string) (Stand, error) {
 	if !ok || !info.Mode().IsRegular() {
 		return Stand{}, fmt.Errorf("examining %s: it is no plain file", path)
 	}
-	return Stand{Artifact: Artifact{Name: filepath.Base(path), Size: info.Size()}, Device: uint64(st.Dev), Inode: st.Ino,
+	return Stand{Artifact: Artifact{Name: filepath.Base(path), Size: info.Size()}, Device: st.Dev, Inode: st.Ino,
 		MTime: st.Mtim.Nano(), CTime: st.Ctim.Nano()}, nil
 }
 

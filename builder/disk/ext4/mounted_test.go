@@ -84,7 +84,7 @@ func sameAsKernel(mnt string, e tree.Entry, all tree.Tree, src *tree.Reader) err
 	if e.Type == tree.Hardlink {
 		var first unix.Stat_t
 		if err := unix.Lstat(filepath.Join(mnt, e.Link), &first); err != nil || first.Ino != st.Ino {
-			return fmt.Errorf("inode %d, and %d of %s (%v)", st.Ino, first.Ino, e.Link, err)
+			return errors.Join(fmt.Errorf("inode %d, and %d of %s", st.Ino, first.Ino, e.Link), err)
 		}
 		e, _ = all.Lookup(e.Link)
 	}
@@ -165,7 +165,7 @@ func sameBytesAsKernel(path string, c tree.Content, src *tree.Reader) error {
 		}
 		b := make([]byte, r.Length)
 		if _, err := f.ReadAt(b, r.Offset); err != nil || !bytes.Equal(b, ours) {
-			return fmt.Errorf("%d bytes at %d differ (%v)", r.Length, r.Offset, err)
+			return errors.Join(fmt.Errorf("%d bytes at %d differ", r.Length, r.Offset), err)
 		}
 	}
 	return nil
