@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -189,7 +190,28 @@ func (p *Planned) direct(img *target, o Options) error {
 			return err
 		}
 	}
+	if o.raspberryPi() && p.Machine.DTB != "" {
+		if err := hideVideoCore(p.Machine.DTB); err != nil {
+			return err
+		}
+	}
 	return gunzip(p.Machine.Kernel)
+}
+
+// hideVideoCore renames the devices behind VideoCore's message queue (compatible brcm,bcm2835-vchiq and
+// brcm,bcm2711-vchiq, in the kernel's broadcom/bcm283x.dtsi) in a device tree, so that no driver looks for
+// them. QEMU has no VideoCore: the driver then reads a queue that nobody has set up, and now and then its
+// kernel thread crashes (sync_func+0x64 [vchiq]) and the kernel with it.
+func hideVideoCore(dtb string) error {
+	tree, err := os.ReadFile(dtb)
+	if err != nil {
+		return fmt.Errorf("hiding VideoCore from the kernel: %w", err)
+	}
+	tree = bytes.ReplaceAll(tree, []byte("-vchiq\x00"), []byte("-none!\x00"))
+	if err := os.WriteFile(dtb, tree, 0o600); err != nil {
+		return fmt.Errorf("hiding VideoCore from the kernel: %w", err)
+	}
+	return nil
 }
 
 // overlayName is the machine's disk in its work directory.

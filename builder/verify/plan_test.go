@@ -62,7 +62,7 @@ func piImage(t *testing.T, files map[string]string) string {
 func piFiles() map[string]string {
 	return map[string]string{
 		"config.txt": "kernel=vmlinuz\ninitramfs initrd.img followkernel\nupstream_kernel=1\n", "cmdline.txt": "console=serial0 root=LABEL=writable cgroup_memory=1\n",
-		"vmlinuz": strings.Repeat("kernel ", 100000), "initrd.img": "ramdisk", "bcm2837-rpi-3-b.dtb": "tree",
+		"vmlinuz": strings.Repeat("kernel ", 100000), "initrd.img": "ramdisk", "bcm2837-rpi-3-b.dtb": "compatible\x00brcm,bcm2836-vchiq\x00brcm,bcm2835-vchiq\x00",
 		"user-data": "#cloud-config\n", "meta-data": "", "zlast": strings.Repeat("z", 100000),
 	}
 }
@@ -72,7 +72,7 @@ func TestPlanTakesTheImagesOwnFiles(t *testing.T) {
 	qemuImg, mcopy := oracle.Need(t, "qemu-img"), oracle.Need(t, "mcopy")
 	name := piImage(t, piFiles())
 	before, _ := os.ReadFile(name)
-	for board, dtb := range map[string]string{"virt": "", "raspi3b": "tree"} {
+	for board, dtb := range map[string]string{"virt": "", "raspi3b": "compatible\x00brcm,bcm2836-none!\x00brcm,bcm2835-none!\x00"} {
 		dir := t.TempDir()
 		seed := map[string][]byte{"user-data": bytes.Repeat([]byte("# longer\n"), 3000), "network-config": []byte("version: 2\n")}
 		p, err := verify.Plan(context.Background(), name, verify.Options{Board: board, WorkDir: dir, Seed: seed, Grow: true})

@@ -11,7 +11,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -107,8 +109,14 @@ func (c *counter) end(e event, key string) {
 }
 
 // endPackage also counts a package that failed outside of the counted tests: it did not build,
-// panicked, or a test failed whose subtests all passed.
+// panicked, or a test failed whose subtests all passed. A test that has no end, because the package ran out of
+// time or crashed, is a failure of its own: its output says why.
 func (c *counter) endPackage(e event, key string) {
+	for _, test := range slices.Sorted(maps.Keys(c.output)) {
+		if strings.HasPrefix(test, key) && test != key {
+			c.unfinished(e.Package, test)
+		}
+	}
 	if e.Action == "fail" && !c.failedIn[e.Package] {
 		c.totals.failed++
 		c.totals.endings += ending(key, c.output[key])
@@ -119,12 +127,28 @@ func (c *counter) endPackage(e event, key string) {
 	}
 }
 
+func (c *counter) unfinished(pkg, key string) {
+	fmt.Fprint(c.w, strings.Join(c.output[key], ""))
+	if !c.parent[key] {
+		c.totals.failed++
+		c.failedIn[pkg] = true
+	}
+	said := c.output[key]
+	if i := slices.IndexFunc(said, func(line string) bool { return strings.HasPrefix(line, "panic: ") }); i >= 0 {
+		said = said[i:min(len(said), i+endingLines-1)] // what follows are the stacks of all goroutines
+	}
+	c.totals.endings += ending(key, append(slices.Clone(said), "(has not ended)\n"))
+	delete(c.output, key)
+}
+
+const endingLines = 12
+
 // ending is the end of what a failed test has said. Long lines, mostly commands, are cut.
 func ending(key string, output []string) string {
-	const lines, width = 12, 400
+	const width = 400
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nFAILED: %s\n", strings.TrimSpace(key))
-	for _, line := range output[max(0, len(output)-lines):] {
+	for _, line := range output[max(0, len(output)-endingLines):] {
 		line = strings.TrimSuffix(line, "\n")
 		fmt.Fprintf(&b, "  %s\n", line[:min(len(line), width)])
 	}

@@ -35,6 +35,14 @@ func TestCount(t *testing.T) {
 {"Action":"fail","Package":"p"}`,
 			totals{failed: 1, endings: "\nFAILED: p\n  FAIL p [build failed]\n"}, "undefined: x",
 		},
+		"a test without an end is a failure": {
+			`{"Action":"run","Package":"p","Test":"C"}
+{"Action":"output","Package":"p","Test":"C","Output":"panic: test timed out after 1s\n"}
+{"Action":"output","Package":"p","Test":"C","Output":"\trunning tests:\n"}
+{"Action":"output","Package":"p","Output":"FAIL\n"}
+{"Action":"fail","Package":"p"}`,
+			totals{failed: 1, endings: "\nFAILED: p C\n  panic: test timed out after 1s\n  \trunning tests:\n  (has not ended)\n"}, "panic: test timed out",
+		},
 		"other lines are shown": {"go: downloading x", totals{}, "go: downloading x"},
 	}
 	for name, test := range tests {
