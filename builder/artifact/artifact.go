@@ -11,6 +11,7 @@
 package artifact
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -160,11 +161,10 @@ func Write(ctx context.Context, s Set) (Manifest, error) {
 	if err := g.Wait(); err != nil {
 		return m, err
 	}
-	b, err := json.MarshalIndent(m, "", " ")
+	b, err := m.encode()
 	if err != nil {
 		return m, fmt.Errorf("writing %s: %w", ManifestName, err)
 	}
-	b = append(b, '\n')
 	if len(b) > maxManifest {
 		return m, fmt.Errorf("writing %s: it has %d bytes for %d files, and %d are read again: put fewer files into the image", ManifestName, len(b), len(m.Files), maxManifest)
 	}
@@ -174,6 +174,33 @@ func Write(ctx context.Context, s Set) (Manifest, error) {
 	own := Artifact{Name: ManifestName, Size: int64(len(b)), SHA256: cas.Of(b)}
 	return m, WriteSums(s.Dir, append(slices.Clone(m.Artifacts), own))
 }
+
+// encode returns the manifest as json.MarshalIndent writes it, whose two more copies of all files would be the most memory
+// that a bake needs.
+func (m Manifest) encode() ([]byte, error) {
+	files := m.Files
+	m.Files = nil
+	b, err := json.MarshalIndent(m, "", " ")
+	if err != nil || len(files) == 0 {
+		return append(b, '\n'), err
+	}
+	const none = "null\n}" // the files are the last field
+	b = append(slices.Grow(bytes.TrimSuffix(b, []byte(none)), len(files)*bytesPerFile), '[')
+	for i, f := range files {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		one, err := json.MarshalIndent(f, "  ", " ")
+		if err != nil {
+			return nil, err
+		}
+		b = append(append(b, "\n  "...), one...)
+	}
+	return append(b, "\n ]\n}\n"...), nil
+}
+
+// bytesPerFile is about what a file takes in manifest.json.
+const bytesPerFile = 200
 
 // ReadManifest reads the manifest of the set in dir.
 func ReadManifest(dir string) (Manifest, error) {

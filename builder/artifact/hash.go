@@ -143,10 +143,10 @@ func hashTrees(ctx context.Context, s Set) ([]File, error) {
 		if err != nil {
 			return nil, err
 		}
-		for _, f := range files {
-			f.Path = path.Join("/", p.Mount, f.Path)
-			all = append(all, f)
+		for i, f := range files {
+			files[i].Path = path.Join("/", p.Mount, f.Path)
 		}
+		all = append(all, files...)
 	}
 	slices.SortFunc(all, func(a, b File) int { return tree.ComparePaths(a.Path[1:], b.Path[1:]) })
 	return all, known.save()
@@ -159,15 +159,10 @@ func HashTree(ctx context.Context, src *tree.Reader, t tree.Tree) ([]File, error
 }
 
 func hashTree(ctx context.Context, src *tree.Reader, t tree.Tree, known *digests) ([]File, error) {
-	var files []tree.Entry
-	for _, e := range t.Entries() {
-		if e.Type == tree.Hardlink {
-			file, _ := t.Lookup(e.Link)
-			file.Path = e.Path
-			e = file
-		}
-		if e.Type == tree.File {
-			files = append(files, e)
+	var files []int32 // their places in t
+	for i := range t.Len() {
+		if fileAt(t, i).Type == tree.File {
+			files = append(files, int32(i))
 		}
 	}
 	out := make([]File, len(files))
@@ -180,7 +175,7 @@ func hashTree(ctx context.Context, src *tree.Reader, t tree.Tree, known *digests
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				e := files[i]
+				e := fileAt(t, int(files[i]))
 				sum, err := known.of(h, src, e.Content)
 				if err != nil {
 					return fmt.Errorf("hashing %s: %w", e.Path, err)
@@ -191,6 +186,17 @@ func hashTree(ctx context.Context, src *tree.Reader, t tree.Tree, known *digests
 		})
 	}
 	return out, g.Wait()
+}
+
+// fileAt returns entry i, or for a hard link the file that it names, under the link's path.
+func fileAt(t tree.Tree, i int) tree.Entry {
+	e := t.At(i)
+	if e.Type == tree.Hardlink {
+		file, _ := t.Lookup(e.Link)
+		file.Path = e.Path
+		e = file
+	}
+	return e
 }
 
 // contentHasher hashes one content after the other.
