@@ -167,6 +167,7 @@ func hashTree(ctx context.Context, src *tree.Reader, t tree.Tree, known *digests
 	}
 	out := make([]File, len(files))
 	var next atomic.Int64
+	modes := newModes(t)
 	g, ctx := errgroup.WithContext(ctx)
 	for range min(runtime.NumCPU(), len(files)) {
 		g.Go(func() error {
@@ -180,13 +181,28 @@ func hashTree(ctx context.Context, src *tree.Reader, t tree.Tree, known *digests
 				if err != nil {
 					return fmt.Errorf("hashing %s: %w", e.Path, err)
 				}
-				out[i] = File{Path: tree.EscapeName(e.Path), Mode: fmt.Sprintf("%04o", e.Mode), Size: e.Content.Size, SHA256: sum}
+				out[i] = File{Path: tree.EscapeName(e.Path), Mode: modes.of(e.Mode), Size: e.Content.Size, SHA256: sum}
 			}
 			return nil
 		})
 	}
 	return out, g.Wait()
 }
+
+// modeNames are modes as manifest.json has them, one string for all files that share it.
+type modeNames map[uint32]string
+
+func newModes(t tree.Tree) modeNames {
+	m := modeNames{}
+	for i := range t.Len() {
+		if mode := t.At(i).Mode; m[mode] == "" {
+			m[mode] = fmt.Sprintf("%04o", mode)
+		}
+	}
+	return m
+}
+
+func (m modeNames) of(mode uint32) string { return m[mode] }
 
 // fileAt returns entry i, or for a hard link the file that it names, under the link's path.
 func fileAt(t tree.Tree, i int) tree.Entry {
