@@ -39,7 +39,7 @@ const (
 //
 //	size   images from 1 to 64 GiB with 20,000 files
 //	files  images of 8 GiB with up to 200,000 files, all in packages
-//	xz     the same number of files in a published image of 8 GiB, packed in blocks of 24 MiB
+//	xz     the same number of files in a published image of up to 4 GiB, packed in blocks of 24 MiB
 //	qcow2  the same, packed so
 func BenchmarkMemory(b *testing.B) {
 	bin := program(b)
@@ -169,7 +169,7 @@ func writeBase(b *testing.B, name string, count int) {
 	add("usr/lib/large", tree.InlineContent(bytes.Repeat(lines, baseBytes/len(lines))))
 	root, err := builder.Tree()
 	must(b, err)
-	plan, err := disk.NewPlan(profile.Disk{Table: disk.MBR, Size: 8 << 30, Partitions: []profile.Partition{
+	plan, err := disk.NewPlan(profile.Disk{Table: disk.MBR, Size: profile.Size(1+count/60_000) << 30, Partitions: []profile.Partition{
 		{Label: "system-boot", Type: disk.FAT, FS: disk.VFAT, Size: fatSize, Mount: "/boot/firmware", ClusterSize: 512},
 		{Label: "writable", Type: disk.Linux, FS: disk.Ext4, Mount: "/"},
 	}}, root, [32]byte{7}, 1700000000)
