@@ -43,7 +43,7 @@ const (
 func plotMemory(lines []plotLine) []byte {
 	size := panel{title: "by the size of the image in GiB, with 20,000 files", left: 60, ticks: []float64{1, 4, 16, 64}, labels: []string{"1", "4", "16", "64"},
 		place: func(x float64) float64 { return math.Log2(x) / 6 }}
-	files := panel{title: "by the number of files, in images of 8 GiB", left: 490, ticks: []float64{0, 100_000, 200_000},
+	files := panel{title: "by the number of files", left: 490, ticks: []float64{0, 100_000, 200_000},
 		labels: []string{"0", "100,000", "200,000"}, place: func(x float64) float64 { return x / 200_000 }}
 	for _, l := range lines {
 		if strings.HasSuffix(l.name, " files") {
