@@ -25,10 +25,12 @@ type base struct {
 	blob *cas.Blob
 }
 
+// close lets go of the image and its trees; nothing may be asked of it afterwards.
 func (b *base) close() {
-	if b != nil {
+	if b != nil && b.img != nil {
 		_ = b.img.Close() // both were opened for reading only
 		_ = b.blob.Close()
+		*b = base{}
 	}
 }
 

@@ -158,7 +158,7 @@ func (b *base) withMountPoints(own, root tree.Tree) (tree.Tree, error) {
 			entries = append(entries, e)
 		}
 	}
-	return tree.New(entries)
+	return tree.Take(entries)
 }
 
 func sameTree(a, b tree.Tree) (bool, error) {

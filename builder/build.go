@@ -89,6 +89,7 @@ func Build(ctx context.Context, c Config) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	ran := configured.ran // what is not needed any more is nobody's: trees are the memory of a bake
 	// 6. What is not a package.
 	components, err := stageValue(c, "components", func() ([]tree.Layer, progress.Outcome, error) { return c.components(ctx) })
 	if err != nil {
@@ -110,6 +111,7 @@ func Build(ctx context.Context, c Config) (Result, error) {
 		return Result{}, err
 	}
 	defer disk.digest.Stop()
+	base.close()
 	// 10. The linter reads it, while it is hashed to its end.
 	linted := stageBeside(c, "lint", func() (lint.Report, progress.Outcome, error) { return c.lint(ctx, disk) })
 	// 11. What leaves: manifest and sums beside the image.
@@ -118,7 +120,7 @@ func Build(ctx context.Context, c Config) (Result, error) {
 	if err := errors.Join(err, faulty); err != nil {
 		return Result{}, err
 	}
-	return c.result(ctx, disk, configured, manifest, report)
+	return c.result(ctx, disk, ran, manifest, report)
 }
 
 func (c Config) checkLock() error {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -140,19 +141,11 @@ func bootMount(p profile.Profile) (string, error) {
 
 // graft puts files in place of what root has at mount, and lays over over it.
 func graft(root, files tree.Tree, over []tree.Entry, mount string, epoch tree.Time) (tree.Tree, error) {
-	b := tree.NewBuilder(epoch)
-	for _, e := range tree.Without(root, mount).Entries() {
-		b.Add(e)
+	added := files.Entries()
+	for i, e := range added {
+		added[i].Path = path.Join(mount, e.Path)
 	}
-	for _, e := range files.Entries() {
-		if e.Path == "." {
-			e.Path = mount
-		} else {
-			e.Path = mount + "/" + e.Path
-		}
-		b.Add(e)
-	}
-	below, err := b.Tree()
+	below, err := tree.With(tree.Without(root, mount), epoch, added...)
 	if err != nil || len(over) == 0 {
 		return below, err
 	}
@@ -218,7 +211,7 @@ func (c Config) artifacts(ctx context.Context, d assembled, src *tree.Reader) (a
 	return m, progress.Outcome{}, err
 }
 
-func (c Config) result(ctx context.Context, d assembled, conf configured, m artifact.Manifest, found lint.Report) (Result, error) {
+func (c Config) result(ctx context.Context, d assembled, conf ran, m artifact.Manifest, found lint.Report) (Result, error) {
 	id, err := c.Lock.Digest()
 	if err != nil {
 		return Result{}, err

@@ -41,7 +41,7 @@ func (c Config) pack(ctx context.Context, t tree.Tree, from cas.Digest, src *tre
 	for i, off := range offsets {
 		entries[i].Content = tree.BlobContent(blob, off, entries[i].Content.Size)
 	}
-	return tree.New(entries)
+	return tree.Take(entries)
 }
 
 func refersTo(c tree.Content, blob cas.Digest) bool {

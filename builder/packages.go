@@ -40,6 +40,11 @@ type configured struct {
 	root tree.Tree
 	// kernelAndTools has the kernel package's files and busybox, for the initrd.
 	tools tree.Tree
+	ran
+}
+
+// ran is what is left of the guest.
+type ran struct {
 	// console is the digest of the guest's log.
 	console cas.Digest
 	// guest says where the time went when the guest ran now.

@@ -9,8 +9,9 @@ import (
 )
 
 // everything is what a profile can say about an image besides packages and components.
-const everything = `disk: {size: 120MiB, noDelayedAllocation: true}
-hostname: edge
+const everything = "disk: {size: 120MiB, noDelayedAllocation: true}\n" + everythingButDisk
+
+const everythingButDisk = `hostname: edge
 sysctls: {vm.overcommit_memory: 1}
 modules: [overlay]
 services: {mask: [swap.target]}

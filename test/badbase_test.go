@@ -41,7 +41,7 @@ func piFiles() map[string]string {
 }
 
 // published writes an image with these files and one of two tables.
-func published(t *testing.T, table string, files map[string]string) []byte {
+func published(t testing.TB, table string, files map[string]string) []byte {
 	t.Helper()
 	b := tree.NewBuilder(tree.Time{Sec: 1700000000})
 	for name, text := range files {
@@ -198,7 +198,7 @@ func TestBadBase(t *testing.T) {
 	}
 }
 
-func read(t *testing.T, name string) []byte {
+func read(t testing.TB, name string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(name)
 	must(t, err)

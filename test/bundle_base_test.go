@@ -163,7 +163,7 @@ func (w *workshop) firstUse(out string, want ...string) {
 }
 
 // oneFile is a tar archive with a small file.
-func oneFile(t *testing.T, name string) []byte {
+func oneFile(t testing.TB, name string) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	a := tar.NewWriter(&b)

@@ -74,12 +74,12 @@ func (s *crashSite) prepare() {
 // A crash is one run of lock and bake, in a directory and with a store of its own.
 type crash struct {
 	*crashSite
-	t          *testing.T
+	t          testing.TB
 	dir, store string
 	all        string // has both
 }
 
-func (s *crashSite) newCase(t *testing.T, name string) *crash {
+func (s *crashSite) newCase(t testing.TB, name string) *crash {
 	t.Helper()
 	dir := filepath.Join(s.dir, strings.ReplaceAll(t.Name(), "/", "_"), name)
 	must(t, os.MkdirAll(dir, 0o755))

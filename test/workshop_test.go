@@ -28,7 +28,7 @@ const (
 
 // A workshop is a profile with an archive and a store of its own.
 type workshop struct {
-	t                            *testing.T
+	t                            testing.TB
 	bin, dir                     string
 	archive                      string // directory
 	profile, store, keyring, env string
@@ -50,7 +50,7 @@ func parts() []aptrepo.Deb {
 	}
 }
 
-func newWorkshop(t *testing.T, bin string, debs ...aptrepo.Deb) *workshop {
+func newWorkshop(t testing.TB, bin string, debs ...aptrepo.Deb) *workshop {
 	t.Helper()
 	w := &workshop{t: t, bin: bin, dir: t.TempDir(), size: 128, components: "[]"}
 	repo := aptrepo.New(t).Add(parts()...).Add(debs...)

@@ -11,6 +11,8 @@
 package artifact
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -160,19 +162,56 @@ func Write(ctx context.Context, s Set) (Manifest, error) {
 	if err := g.Wait(); err != nil {
 		return m, err
 	}
-	b, err := json.MarshalIndent(m, "", " ")
+	own, err := m.write(s.Dir)
 	if err != nil {
-		return m, fmt.Errorf("writing %s: %w", ManifestName, err)
-	}
-	b = append(b, '\n')
-	if len(b) > maxManifest {
-		return m, fmt.Errorf("writing %s: it has %d bytes for %d files, and %d are read again: put fewer files into the image", ManifestName, len(b), len(m.Files), maxManifest)
-	}
-	if err := durable.WriteFile(filepath.Join(s.Dir, ManifestName), b); err != nil {
 		return m, err
 	}
-	own := Artifact{Name: ManifestName, Size: int64(len(b)), SHA256: cas.Of(b)}
 	return m, WriteSums(s.Dir, append(slices.Clone(m.Artifacts), own))
+}
+
+// write writes manifest.json.
+func (m Manifest) write(dir string) (own Artifact, err error) {
+	own.Name = ManifestName
+	h := sha256.New()
+	err = durable.Write(filepath.Join(dir, ManifestName), func(w io.Writer) error {
+		buf := bufio.NewWriter(io.MultiWriter(w, h))
+		if own.Size, err = m.encode(buf); err != nil {
+			return err
+		}
+		if own.Size > maxManifest {
+			return fmt.Errorf("it has %d bytes for %d files, and %d are read again: put fewer files into the image", own.Size, len(m.Files), maxManifest)
+		}
+		return buf.Flush()
+	})
+	own.SHA256 = sumOf(h)
+	return own, err
+}
+
+// encode writes the manifest as json.MarshalIndent does, one file after the other: three copies of all of them would be
+// the most memory that a bake needs. It returns the number of bytes; a fault of w is for Flush to find.
+func (m Manifest) encode(w *bufio.Writer) (size int64, err error) {
+	files := m.Files
+	m.Files = nil
+	put := func(b []byte) { _, _ = w.Write(b); size += int64(len(b)) }
+	b, err := json.MarshalIndent(m, "", " ")
+	if err != nil || len(files) == 0 {
+		put(append(b, '\n'))
+		return size, err
+	}
+	const none = "null\n}" // the files are the last field
+	put(append(bytes.TrimSuffix(b, []byte(none)), '['))
+	for i, f := range files {
+		if i > 0 {
+			put([]byte(","))
+		}
+		if b, err = json.MarshalIndent(f, "  ", " "); err != nil {
+			return size, err
+		}
+		put([]byte("\n  "))
+		put(b)
+	}
+	put([]byte("\n ]\n}\n"))
+	return size, nil
 }
 
 // ReadManifest reads the manifest of the set in dir.

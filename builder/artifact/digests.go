@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 
@@ -20,21 +19,26 @@ const digestsVersion = "artifact.digests/1"
 type digests struct {
 	store *cas.Store
 	key   cas.Digest
-	known map[sum]cas.Digest
+	known []record // sorted
 
 	mu   sync.Mutex
-	used map[sum]cas.Digest // by this image
-	more bool               // something was not known
+	used []record // by this image
+	more bool     // something was not known
 }
 
 type sum = [sha256.Size]byte
+
+// record is the place of a file's bytes and their digest. It lies in the store as it is.
+type record struct{ place, digest sum }
+
+func compareRecords(a, b record) int { return compareSums(a.place, b.place) }
 
 // maxDigests bounds the file: 64 bytes for each of 4 million files.
 const maxDigests = 256 << 20
 
 // loadDigests returns what an earlier image of the same packages needed; without a store it knows nothing.
 func loadDigests(s Set) *digests {
-	d := &digests{store: s.Store, key: cas.Of([]byte(digestsVersion + " " + string(s.Kin))), known: map[sum]cas.Digest{}, used: map[sum]cas.Digest{}}
+	d := &digests{store: s.Store, key: cas.Of([]byte(digestsVersion + " " + string(s.Kin)))}
 	if s.Store == nil {
 		return d
 	}
@@ -46,8 +50,9 @@ func loadDigests(s Set) *digests {
 	if err != nil {
 		return d
 	}
+	d.known = make([]record, 0, len(text)/(2*sha256.Size))
 	for ; len(text) >= 2*sha256.Size; text = text[2*sha256.Size:] {
-		d.known[sum(text)] = cas.FromSum(text[sha256.Size : 2*sha256.Size])
+		d.known = append(d.known, record{sum(text), sum(text[sha256.Size:])})
 	}
 	return d
 }
@@ -58,18 +63,20 @@ func (d *digests) of(h *contentHasher, src *tree.Reader, c tree.Content) (cas.Di
 		return h.sum(src, c)
 	}
 	place := placeOf(c)
-	got, ok := d.known[place]
-	if !ok {
-		var err error
-		if got, err = h.sum(src, c); err != nil {
-			return "", err
-		}
+	i, ok := slices.BinarySearchFunc(d.known, place, func(r record, place sum) int { return compareSums(r.place, place) })
+	r := record{place: place}
+	if ok {
+		r.digest = d.known[i].digest
+	} else if got, err := h.sum(src, c); err != nil {
+		return "", err
+	} else if _, err := hex.Decode(r.digest[:], []byte(got)); err != nil {
+		return "", err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.used[place] = got
+	d.used = append(d.used, r)
 	d.more = d.more || !ok
-	return got, nil
+	return cas.FromSum(r.digest[:]), nil
 }
 
 func placeOf(c tree.Content) sum {
@@ -86,9 +93,9 @@ func (d *digests) save() error {
 		return nil
 	}
 	var b []byte
-	for _, place := range slices.SortedFunc(maps.Keys(d.used), compareSums) {
-		b = append(b, place[:]...)
-		b, _ = hex.AppendDecode(b, []byte(d.used[place])) // it was made by FromSum
+	slices.SortFunc(d.used, compareRecords)
+	for _, r := range slices.CompactFunc(d.used, func(a, b record) bool { return a.place == b.place }) {
+		b = append(append(b, r.place[:]...), r.digest[:]...)
 	}
 	blob, err := d.store.PutBytes(b)
 	if err != nil {

@@ -143,10 +143,10 @@ func hashTrees(ctx context.Context, s Set) ([]File, error) {
 		if err != nil {
 			return nil, err
 		}
-		for _, f := range files {
-			f.Path = path.Join("/", p.Mount, f.Path)
-			all = append(all, f)
+		for i, f := range files {
+			files[i].Path = path.Join("/", p.Mount, f.Path)
 		}
+		all = append(all, files...)
 	}
 	slices.SortFunc(all, func(a, b File) int { return tree.ComparePaths(a.Path[1:], b.Path[1:]) })
 	return all, known.save()
@@ -159,19 +159,15 @@ func HashTree(ctx context.Context, src *tree.Reader, t tree.Tree) ([]File, error
 }
 
 func hashTree(ctx context.Context, src *tree.Reader, t tree.Tree, known *digests) ([]File, error) {
-	var files []tree.Entry
-	for _, e := range t.Entries() {
-		if e.Type == tree.Hardlink {
-			file, _ := t.Lookup(e.Link)
-			file.Path = e.Path
-			e = file
-		}
-		if e.Type == tree.File {
-			files = append(files, e)
+	var files []int32 // their places in t
+	for i := range t.Len() {
+		if fileAt(t, i).Type == tree.File {
+			files = append(files, int32(i))
 		}
 	}
 	out := make([]File, len(files))
 	var next atomic.Int64
+	modes := newModes(t)
 	g, ctx := errgroup.WithContext(ctx)
 	for range min(runtime.NumCPU(), len(files)) {
 		g.Go(func() error {
@@ -180,17 +176,43 @@ func hashTree(ctx context.Context, src *tree.Reader, t tree.Tree, known *digests
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				e := files[i]
+				e := fileAt(t, int(files[i]))
 				sum, err := known.of(h, src, e.Content)
 				if err != nil {
 					return fmt.Errorf("hashing %s: %w", e.Path, err)
 				}
-				out[i] = File{Path: tree.EscapeName(e.Path), Mode: fmt.Sprintf("%04o", e.Mode), Size: e.Content.Size, SHA256: sum}
+				out[i] = File{Path: tree.EscapeName(e.Path), Mode: modes.of(e.Mode), Size: e.Content.Size, SHA256: sum}
 			}
 			return nil
 		})
 	}
 	return out, g.Wait()
+}
+
+// modeNames are modes as manifest.json has them, one string for all files that share it.
+type modeNames map[uint32]string
+
+func newModes(t tree.Tree) modeNames {
+	m := modeNames{}
+	for i := range t.Len() {
+		if mode := t.At(i).Mode; m[mode] == "" {
+			m[mode] = fmt.Sprintf("%04o", mode)
+		}
+	}
+	return m
+}
+
+func (m modeNames) of(mode uint32) string { return m[mode] }
+
+// fileAt returns entry i, or for a hard link the file that it names, under the link's path.
+func fileAt(t tree.Tree, i int) tree.Entry {
+	e := t.At(i)
+	if e.Type == tree.Hardlink {
+		file, _ := t.Lookup(e.Link)
+		file.Path = e.Path
+		e = file
+	}
+	return e
 }
 
 // contentHasher hashes one content after the other.

@@ -53,7 +53,7 @@ func Install(packages []Extracted, src *tree.Reader, arch string, epoch tree.Tim
 	for _, p := range slices.Sorted(maps.Keys(in.entries)) {
 		entries = append(entries, in.entries[p].Entry)
 	}
-	t, err := tree.New(entries)
+	t, err := tree.Take(entries)
 	if err != nil {
 		return Installation{}, fmt.Errorf("laying packages over each other: %w", err)
 	}

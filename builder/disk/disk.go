@@ -213,14 +213,10 @@ func cut(t tree.Tree, dir string, now tree.Time) (inside, outside tree.Tree, err
 		}
 	}
 	rest := tree.Filter(t, func(e tree.Entry) bool { return !strings.HasPrefix(e.Path, dir+"/") })
-	b := tree.NewBuilder(now)
-	for _, e := range rest.Entries() {
-		b.Add(e)
+	if _, ok := rest.Lookup(dir); ok {
+		return inside, rest, nil
 	}
-	if _, ok := rest.Lookup(dir); !ok {
-		b.Add(tree.Entry{Path: dir, Type: tree.Dir, Mode: 0o755, MTime: now})
-	}
-	outside, err = b.Tree()
+	outside, err = tree.With(rest, now, tree.Entry{Path: dir, Type: tree.Dir, Mode: 0o755, MTime: now})
 	return inside, outside, err
 }
 

@@ -9,6 +9,7 @@ package durable
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -17,12 +18,17 @@ import (
 
 // WriteFile puts b under path, readable for everybody, in one step.
 func WriteFile(path string, b []byte) error {
+	return Write(path, func(w io.Writer) error { _, err := w.Write(b); return err })
+}
+
+// Write is WriteFile for what is made while it is written.
+func Write(path string, content func(io.Writer) error) error {
 	dir, name := filepath.Split(path)
 	f, err := create(filepath.Clean(dir), "."+name+".")
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", name, err)
 	}
-	_, err = f.Write(b)
+	err = content(f)
 	if err == nil {
 		err = f.Chmod(0o644)
 	}

@@ -135,18 +135,14 @@ func (img *Image) device(spec string) (Partition, bool) {
 
 // mount puts part in place of the directory dir of t.
 func mount(t tree.Tree, dir string, part tree.Tree) (tree.Tree, error) {
-	b := tree.NewBuilder(tree.Time{})
-	for _, e := range tree.Without(t, dir).Entries() {
-		b.Add(e)
-	}
-	for _, e := range part.Entries() {
-		e.Path = path.Join(dir, e.Path)
+	added := part.Entries()
+	for i, e := range added {
+		added[i].Path = path.Join(dir, e.Path)
 		if e.Type == tree.Hardlink {
-			e.Link = path.Join(dir, e.Link)
+			added[i].Link = path.Join(dir, e.Link)
 		}
-		b.Add(e)
 	}
-	return b.Tree()
+	return tree.With(tree.Without(t, dir), tree.Time{}, added...)
 }
 
 // maxLinks is the kernel's limit of symbolic links in one path.

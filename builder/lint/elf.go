@@ -102,7 +102,7 @@ func (s *system) programs(skip map[string]string) func(func(tree.Entry) bool) {
 }
 
 func (s *system) walkPrograms(dir string, skip map[string]string, yield func(tree.Entry) bool) bool {
-	for _, e := range s.dirs[dir] {
+	for e := range s.in(dir) {
 		if e.Type == tree.Dir {
 			if _, no := skip[e.Path]; !no && !s.walkPrograms(e.Path, skip, yield) {
 				return false

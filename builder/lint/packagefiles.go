@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"iter"
 	"path"
 	"regexp"
 	goruntime "runtime"
@@ -32,17 +33,26 @@ type packageFile struct {
 // checkPackageFiles compares dpkg's database with what is there, as dpkg --verify does. A profile may replace a
 // package's file on purpose, but the next upgrade of the package undoes that: so it is a warning, not an error.
 func checkPackageFiles(s *system) []Finding {
-	var found []Finding
-	var there []packageFile
+	var missing, changed []Finding
 	excluded := s.pathExcludes()
-	for _, f := range s.packageFiles() {
+	for files := range s.packageFiles() {
+		m, c := s.comparePackage(files, excluded)
+		missing, changed = append(missing, m...), append(changed, c...)
+	}
+	return append(missing, changed...)
+}
+
+// comparePackage compares the files of one package.
+func (s *system) comparePackage(files []packageFile, excluded func(name string) bool) (missing, changed []Finding) {
+	var there []packageFile
+	for _, f := range files {
 		e, err := s.root.Lookup(f.path)
 		if err == nil && e.Type == tree.Symlink && f.md5 != "" {
 			e, err = s.root.Resolve(f.path)
 		}
 		switch {
 		case err != nil && !excluded("/"+f.path):
-			found = append(found, caution("/"+f.path, "install "+f.owner+" again, or leave it out", "it belongs to the package %s, and is not there", f.owner))
+			missing = append(missing, caution("/"+f.path, "install "+f.owner+" again, or leave it out", "it belongs to the package %s, and is not there", f.owner))
 		case err == nil && f.md5 != "" && e.Type == tree.File:
 			f.entry = e
 			there = append(there, f)
@@ -50,43 +60,49 @@ func checkPackageFiles(s *system) []Finding {
 	}
 	for i, sum := range s.md5s(there) {
 		if f := there[i]; sum != f.md5 {
-			found = append(found, caution("/"+f.path, "put the change where upgrades leave it: below /etc or /usr/local, in a drop-in, or in a diversion",
+			changed = append(changed, caution("/"+f.path, "put the change where upgrades leave it: below /etc or /usr/local, in a drop-in, or in a diversion",
 				"its MD5 is %s, and %s of the package %s", sum, f.md5, f.owner))
 		}
 	}
-	return found
+	return missing, changed
 }
 
 // atBoot are directories over which the running system mounts others: it is no matter what the image has there.
 var atBoot = []string{"dev", "proc", "run", "sys", "tmp"}
 
-// packageFiles are the names in dpkg's lists, where diversions have put them. Configuration files have no MD5 here: they
+// packageFiles yields the names in dpkg's lists, where diversions have put them, one package after the other: those of all
+// at once would take more memory than the rest of a bake. Configuration files have no MD5 here: they
 // may be changed. Those that their package has given up may be gone, too.
-func (s *system) packageFiles() []packageFile {
-	var out []packageFile
-	obsolete, diverted := s.conffiles(), s.diversions()
-	for _, e := range s.list(infoDir) {
-		name, ok := strings.CutSuffix(path.Base(e.Path), ".list")
-		if !ok {
+func (s *system) packageFiles() iter.Seq[[]packageFile] {
+	return func(yield func([]packageFile) bool) {
+		obsolete, diverted := s.conffiles(), s.diversions()
+		for _, e := range s.list(infoDir) {
+			name, ok := strings.CutSuffix(path.Base(e.Path), ".list")
+			if ok && !yield(s.filesOf(name, obsolete, diverted)) {
+				return
+			}
+		}
+	}
+}
+
+// filesOf are the files of one package, whose name is that of its files in dpkg's info directory.
+func (s *system) filesOf(name string, obsolete map[string]bool, diverted map[string]diversion) (out []packageFile) {
+	owner, _, _ := strings.Cut(name, ":")
+	sums := s.packageSums(name)
+	for line := range strings.Lines(s.database(infoDir + "/" + name + ".list")) {
+		f := packageFile{owner: owner, path: strings.Trim(line, "/\n")}
+		gone, conffile := obsolete[f.path]
+		top, _, below := strings.Cut(f.path, "/")
+		if gone || below && slices.Contains(atBoot, top) {
 			continue
 		}
-		owner, _, _ := strings.Cut(name, ":")
-		sums := s.packageSums(name)
-		for line := range strings.Lines(s.database(e.Path)) {
-			f := packageFile{owner: owner, path: strings.Trim(line, "/\n")}
-			gone, conffile := obsolete[f.path]
-			top, _, below := strings.Cut(f.path, "/")
-			if gone || below && slices.Contains(atBoot, top) {
-				continue
-			}
-			if !conffile {
-				f.md5 = sums[f.path]
-			}
-			if to, ok := diverted[f.path]; ok && to.by != owner {
-				f.path = to.name
-			}
-			out = append(out, f)
+		if !conffile {
+			f.md5 = sums[f.path]
 		}
+		if to, ok := diverted[f.path]; ok && to.by != owner {
+			f.path = to.name
+		}
+		out = append(out, f)
 	}
 	return out
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"path"
 	"slices"
 	"strings"
@@ -24,7 +25,7 @@ type system struct {
 	device     func(spec string) (image.Partition, bool)
 	root       image.Root
 	src        *tree.Reader
-	dirs       map[string][]tree.Entry // directory to what is directly in it
+	dirs       map[string][]int32 // directory to the places in the root's tree of what is directly in it
 	fats       []fatTree
 	trees      map[int]tree.Tree // of each partition with files
 	debs       map[string]installed
@@ -58,11 +59,11 @@ func newSystem(ctx context.Context, img *image.Image, o Options) (*system, error
 		return nil, err
 	}
 	s := &system{ctx: ctx, booted: o.Booted, trees: map[int]tree.Tree{}, partitions: img.Partitions(), usage: map[int]image.Usage{}, device: img.Device, root: root, src: img.Reader(),
-		dirs: map[string][]tree.Entry{}, role: o.Role, arch: o.Arch}
+		dirs: map[string][]int32{}, role: o.Role, arch: o.Arch}
 	for i := range root.Tree.Len() {
 		if e := root.Tree.At(i); e.Path != "." {
 			dir := path.Dir(e.Path)
-			s.dirs[dir] = append(s.dirs[dir], e)
+			s.dirs[dir] = append(s.dirs[dir], int32(i))
 		}
 	}
 	if err := s.fileSystems(ctx, img); err != nil {
@@ -174,13 +175,24 @@ func (s *system) file(p string) (tree.Entry, bool) {
 	return e, err == nil && e.Type == tree.File
 }
 
+// in yields what is directly in a directory.
+func (s *system) in(dir string) iter.Seq[tree.Entry] {
+	return func(yield func(tree.Entry) bool) {
+		for _, i := range s.dirs[dir] {
+			if !yield(s.root.Tree.At(int(i))) {
+				return
+			}
+		}
+	}
+}
+
 // list returns what is directly in a directory; links to it are followed.
 func (s *system) list(dir string) []tree.Entry {
 	e, err := s.root.Resolve(dir)
 	if err != nil || e.Type != tree.Dir {
 		return nil
 	}
-	return s.dirs[e.Path]
+	return slices.Collect(s.in(e.Path))
 }
 
 // inode is e, or the file that a hard link names under the link's path.
@@ -200,7 +212,7 @@ func (s *system) below(dir string) func(func(tree.Entry) bool) {
 }
 
 func (s *system) walk(dir string, yield func(tree.Entry) bool) bool {
-	for _, e := range s.dirs[dir] {
+	for e := range s.in(dir) {
 		if e.Type == tree.Dir && !s.walk(e.Path, yield) {
 			return false
 		}

@@ -50,10 +50,10 @@ func (b *Builder) Tree() (Tree, error) {
 		b.implied["."] = true
 	}
 	list := make([]Entry, 0, len(b.entries))
-	for _, e := range b.entries { // New sorts
+	for _, e := range b.entries { // Take sorts
 		list = append(list, e)
 	}
-	return New(list)
+	return Take(list)
 }
 
 // Layer returns what was added so far as a layer whose implied directories do not change the
@@ -68,6 +68,26 @@ func (b *Builder) Layer(name string) (Layer, error) {
 		implied[p] = true
 	}
 	return Layer{Name: name, Tree: t, implied: implied}, nil
+}
+
+// With returns t with entries added, as a Builder adds them: they replace those of the same paths, and directories that are
+// missing above them appear with the time now. It needs far less memory than a Builder with all of t.
+func With(t Tree, now Time, added ...Entry) (Tree, error) {
+	b := NewBuilder(now)
+	for _, e := range added {
+		b.Add(e)
+	}
+	out := make([]Entry, 0, len(t.entries)+len(b.entries))
+	for _, e := range t.entries {
+		if _, ok := b.entries[e.Path]; !ok || b.implied[e.Path] {
+			out = append(out, e)
+			delete(b.entries, e.Path)
+		}
+	}
+	for _, e := range b.entries { // Take sorts
+		out = append(out, e)
+	}
+	return Take(out)
 }
 
 // Sub returns the tree below the directory dir, which becomes the root. It is the empty Tree
@@ -106,17 +126,23 @@ func Without(t Tree, paths ...string) Tree {
 // Filter returns the entries of t that keep wants. What is below a directory that is not kept
 // goes with it. When the file that hard links name goes, the first link becomes the file.
 func Filter(t Tree, keep func(Entry) bool) Tree {
-	kept := make(map[string]bool, len(t.entries))
-	var out []Entry
+	dirs := map[string]bool{} // that are kept
+	out := make([]Entry, 0, len(t.entries))
 	for _, e := range t.entries {
-		if (e.Path == "." || kept[path.Dir(e.Path)]) && keep(e) {
-			kept[e.Path] = true
+		if (e.Path == "." || dirs[path.Dir(e.Path)]) && keep(e) {
+			if e.Type == Dir {
+				dirs[e.Path] = true
+			}
 			out = append(out, e)
 		}
 	}
+	kept := Tree{entries: out}      // paths do not change below
 	promoted := map[string]string{} // the file that went, and the link that took its place
 	for i, e := range out {
-		if e.Type != Hardlink || kept[e.Link] {
+		if e.Type != Hardlink {
+			continue
+		}
+		if _, ok := kept.Lookup(e.Link); ok {
 			continue
 		}
 		if p, ok := promoted[e.Link]; ok {
@@ -127,6 +153,9 @@ func Filter(t Tree, keep func(Entry) bool) Tree {
 		promoted[e.Link] = e.Path
 		file.Path = e.Path
 		out[i] = file
+	}
+	if len(out) < len(t.entries)/2 {
+		out = slices.Clone(out) // a small part of t does not hold the room for all
 	}
 	return Tree{entries: slices.Clip(out)}
 }

@@ -92,23 +92,22 @@ func sameReference(a, b Content) bool {
 // sameBytes returns, for each path that is a file with the same size in both trees, whether the
 // bytes agree.
 func sameBytes(ctx context.Context, src *Reader, before, after Tree) (map[string]bool, error) {
-	type pair struct {
-		path string
-		a, b Content
-	}
-	var pairs []pair
-	for _, e := range after.entries {
+	var pairs []int32 // places in after
+	for i, e := range after.entries {
 		old, ok := before.Lookup(e.Path)
 		old, e = inodeOf(before, old), inodeOf(after, e)
 		if ok && e.Type == File && old.Type == File && e.Content.Size == old.Content.Size {
-			pairs = append(pairs, pair{e.Path, old.Content, e.Content})
+			pairs = append(pairs, int32(i))
 		}
 	}
 	verdicts := make([]bool, len(pairs))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.NumCPU())
-	for i, p := range pairs {
-		if sameReference(p.a, p.b) {
+	for i, at := range pairs {
+		e := inodeOf(after, after.entries[at])
+		old, _ := before.Lookup(e.Path)
+		old = inodeOf(before, old)
+		if sameReference(old.Content, e.Content) {
 			verdicts[i] = true
 			continue
 		}
@@ -116,9 +115,9 @@ func sameBytes(ctx context.Context, src *Reader, before, after Tree) (map[string
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			equal, err := Equal(src, p.a, p.b)
+			equal, err := Equal(src, old.Content, e.Content)
 			if err != nil {
-				return fmt.Errorf("comparing %s: %w", p.path, err)
+				return fmt.Errorf("comparing %s: %w", e.Path, err)
 			}
 			verdicts[i] = equal
 			return nil
@@ -128,8 +127,8 @@ func sameBytes(ctx context.Context, src *Reader, before, after Tree) (map[string
 		return nil, err
 	}
 	same := make(map[string]bool, len(pairs))
-	for i, p := range pairs {
-		same[p.path] = verdicts[i]
+	for i, at := range pairs {
+		same[after.entries[at].Path] = verdicts[i]
 	}
 	return same, nil
 }

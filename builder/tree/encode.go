@@ -39,17 +39,24 @@ func Encode(w io.Writer, t Tree) error {
 // Decode reads what Encode wrote, and checks it as New does.
 func Decode(r io.Reader) (Tree, error) {
 	var entries []Entry
+	blobs := map[cas.Digest]cas.Digest{} // one string for each: the files of a package are all in the same blob
 	dec := json.NewDecoder(bufio.NewReader(r))
 	for {
 		var e Entry
 		if err := dec.Decode(&e); errors.Is(err, io.EOF) {
-			return New(entries)
+			return Take(entries)
 		} else if err != nil {
 			return Tree{}, fmt.Errorf("reading tree entry %d: %w", len(entries)+1, err)
 		}
 		var err error
 		if e, err = unescapeEntry(e); err != nil {
 			return Tree{}, fmt.Errorf("reading tree entry %d: %w", len(entries)+1, err)
+		}
+		for i, x := range e.Content.Extents {
+			if _, ok := blobs[x.Blob]; !ok {
+				blobs[x.Blob] = x.Blob
+			}
+			e.Content.Extents[i].Blob = blobs[x.Blob]
 		}
 		entries = append(entries, e)
 	}

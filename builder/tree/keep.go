@@ -1,7 +1,6 @@
 package tree
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"runtime"
@@ -14,11 +13,15 @@ import (
 
 // Save keeps t in the store as the result of key.
 func Save(store *cas.Store, key cas.Digest, t Tree) error {
-	var b bytes.Buffer
-	if err := Encode(&b, t); err != nil {
+	w, err := store.Create()
+	if err != nil {
+		return fmt.Errorf("keeping a tree: %w", err)
+	}
+	defer w.Abort() // does nothing after Commit
+	if err := Encode(w, t); err != nil {
 		return err
 	}
-	digest, err := store.PutBytes(b.Bytes())
+	digest, err := w.Commit()
 	if err != nil {
 		return fmt.Errorf("keeping a tree: %w", err)
 	}

@@ -207,5 +207,5 @@ func (m *merger) tree() (Tree, error) {
 		e.Path = p
 		entries = append(entries, e)
 	}
-	return New(entries)
+	return Take(entries)
 }

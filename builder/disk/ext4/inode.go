@@ -9,7 +9,7 @@ import (
 // encodeInode returns the 256 bytes of an inode, page "inodes".
 func (w *writer) encodeInode(n *node) []byte {
 	b, le := make([]byte, inodeSize), binary.LittleEndian
-	e := n.entry
+	e := w.entryOf(n)
 	sectors := n.blocks * (blockSize / 512)
 	le.PutUint16(b[0x0:], n.mode)
 	le.PutUint16(b[0x2:], uint16(e.UID))
@@ -23,15 +23,17 @@ func (w *writer) encodeInode(n *node) []byte {
 	le.PutUint32(b[0x1C:], uint32(sectors))
 	le.PutUint16(b[0x74:], uint16(sectors>>32))
 	le.PutUint32(b[0x20:], flags)
-	copy(b[0x28:0x64], n.root)
-	le.PutUint32(b[0x68:], uint32(n.attrsAt))
-	le.PutUint16(b[0x76:], uint16(n.attrsAt>>32))
+	copy(b[0x28:0x64], w.root(n))
 	le.PutUint32(b[0x6C:], uint32(n.size>>32))
 	le.PutUint16(b[0x78:], uint16(e.UID>>16))
 	le.PutUint16(b[0x7A:], uint16(e.GID>>16))
 	le.PutUint16(b[0x80:], extraISize)
-	w.putTimes(b, n)
-	copy(b[128+extraISize:], n.body)
+	w.putTimes(b, e)
+	if n.attrs != nil {
+		le.PutUint32(b[0x68:], uint32(n.attrs.at))
+		le.PutUint16(b[0x76:], uint16(n.attrs.at>>32))
+		copy(b[128+extraISize:], n.attrs.body)
+	}
 	if w.o.Checksums == MetadataCsum {
 		crc := w.sum.inode(w.sum.inodeSeed(w.seed, n.ino, 0), b)
 		le.PutUint16(b[0x7C:], uint16(crc))
@@ -41,9 +43,9 @@ func (w *writer) encodeInode(n *node) []byte {
 }
 
 // putTimes sets access, change and modification time to the entry's and creation to Options.Time.
-func (w *writer) putTimes(b []byte, n *node) {
-	mtime := n.entry.MTime
-	if n.entry.Path == "" {
+func (w *writer) putTimes(b []byte, e tree.Entry) {
+	mtime := e.MTime
+	if e.Path == "" {
 		mtime = w.o.Time
 	}
 	putTime(b[0x8:], b[0x8C:], mtime)

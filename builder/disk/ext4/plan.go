@@ -10,29 +10,35 @@ import (
 	"github.com/edgebake/edgebake/builder/tree"
 )
 
-// node is one inode of the plan.
+// node is one inode of the plan. There is one for each file: what the tree has, or what follows from it, is not kept here.
 type node struct {
-	ino     uint32
-	mode    uint16
-	flags   uint32
-	links   uint32
-	size    int64
-	entry   tree.Entry // a zero entry for the inodes that are not in the tree
-	blocks  int64      // of the disk, with its metadata
-	runs    []run
-	root    []byte // i_block, when it is decided
-	index   []extentBlock
-	body    []byte // extended attributes in the inode
-	attrs   []byte // extended attribute block, without checksum
-	attrsAt int64
-	data    []span // blocks of the file that are no holes
-	dir     *directory
+	ino    uint32
+	mode   uint16
+	flags  uint32
+	links  uint32
+	entry  int32 // see plan.entry; -1 for the inodes that are not in the tree
+	size   int64
+	blocks int64 // of the disk, with its metadata
+	runs   []run
+	root   []byte // i_block, when it is decided and cannot be made from the rest
+	index  []extentBlock
+	attrs  *nodeAttrs // nil without any
+	dir    *directory
+}
+
+// nodeAttrs are the extended attributes of an inode.
+type nodeAttrs struct {
+	body  []byte // in the inode
+	block []byte // without checksum; nil without one
+	at    int64
 }
 
 // plan is a tree with inode numbers (prepare) and then with blocks (layout).
 type plan struct {
 	o      Options
-	nodes  []*node // in the order of their inode numbers, from 11 on
+	tree   tree.Tree
+	more   []tree.Entry // that the tree lacks
+	nodes  []*node      // in the order of their inode numbers, from 11 on
 	dirs   map[string]*node
 	geo    *geometry
 	end    int64 // first block that is not allocated
@@ -45,29 +51,36 @@ func prepare(t tree.Tree, o Options) (*plan, error) {
 	if len(o.Label) > 16 {
 		return nil, fmt.Errorf("laying out ext4: label %q has %d bytes, at most 16 are possible", o.Label, len(o.Label))
 	}
-	p := &plan{o: o, dirs: map[string]*node{}}
-	byPath := map[string]*node{}
-	for _, e := range withLostFound(t, o) {
+	p := &plan{o: o, tree: t, more: missing(t, o), dirs: map[string]*node{}}
+	targets := map[string]*node{} // of hard links
+	for i := range p.entries() {
+		if e := p.entry(i); e.Type == tree.Hardlink {
+			targets[e.Link] = nil
+		}
+	}
+	for i := range p.entries() {
+		e := p.entry(i)
 		if e.Type == tree.Hardlink {
 			continue
 		}
-		n, err := p.newNode(e)
+		n, err := p.newNode(i, e)
 		if err != nil {
 			return nil, fmt.Errorf("laying out ext4: %s: %w", e.Path, err)
 		}
-		byPath[e.Path] = n
+		if _, ok := targets[e.Path]; ok {
+			targets[e.Path] = n
+		}
 	}
-	if err := p.link(t, o, byPath); err != nil {
+	if err := p.link(targets); err != nil {
 		return nil, err
 	}
 	p.number()
 	return p, p.closeDirs()
 }
 
-// withLostFound returns the entries with a lost+found, and a root, if they were missing.
-func withLostFound(t tree.Tree, o Options) []tree.Entry {
-	es := t.Entries()
-	if len(es) == 0 {
+// missing returns a lost+found, and a root, if the tree has none.
+func missing(t tree.Tree, o Options) (es []tree.Entry) {
+	if t.Len() == 0 {
 		es = append(es, tree.Entry{Path: ".", Type: tree.Dir, Mode: 0o755, MTime: o.Time})
 	}
 	if _, ok := t.Lookup(lostFound); !ok {
@@ -76,13 +89,29 @@ func withLostFound(t tree.Tree, o Options) []tree.Entry {
 	return es
 }
 
+func (p *plan) entries() int { return p.tree.Len() + len(p.more) }
+
+// entry returns entry i of the tree, or of those that it lacks, or a zero one.
+func (p *plan) entry(i int) tree.Entry {
+	switch {
+	case i < 0:
+		return tree.Entry{}
+	case i < p.tree.Len():
+		return p.tree.At(i)
+	}
+	return p.more[i-p.tree.Len()]
+}
+
+// entryOf returns what n was made from.
+func (p *plan) entryOf(n *node) tree.Entry { return p.entry(int(n.entry)) }
+
 const (
 	lostFound       = "lost+found"
 	lostFoundBlocks = 4 // as mke2fs: e2fsck can use them without allocating
 )
 
-func (p *plan) newNode(e tree.Entry) (*node, error) {
-	n := &node{entry: e, links: 1}
+func (p *plan) newNode(i int, e tree.Entry) (*node, error) {
+	n := &node{entry: int32(i), links: 1}
 	if e.Path == lostFound && e.Type != tree.Dir {
 		return nil, fmt.Errorf("it is a %s; e2fsck needs a directory of this name", e.Type)
 	}
@@ -93,7 +122,9 @@ func (p *plan) newNode(e tree.Entry) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.body, n.attrs = body, attrs
+	if body != nil || attrs != nil {
+		n.attrs = &nodeAttrs{body: body, block: attrs}
+	}
 	switch e.Path {
 	case ".":
 		n.ino = rootIno
@@ -108,10 +139,8 @@ func (p *plan) newNode(e tree.Entry) (*node, error) {
 }
 
 func (n *node) setType(e tree.Entry, o Options) error {
-	types := map[tree.Type]uint16{tree.File: modeFile, tree.Dir: modeDir, tree.Symlink: modeSymlink, tree.Fifo: modeFifo,
-		tree.Socket: modeSocket, tree.CharDevice: modeChar, tree.BlockDevice: modeBlock}
-	typ, ok := types[e.Type]
-	if !ok {
+	typ := modeOf(e.Type)
+	if typ == 0 {
 		return fmt.Errorf("a %s cannot be stored", e.Type)
 	}
 	n.mode = typ | uint16(e.Mode&0o7777)
@@ -121,14 +150,32 @@ func (n *node) setType(e tree.Entry, o Options) error {
 		n.dir = &directory{csum: o.Checksums == MetadataCsum, seed: o.HashSeed}
 	case tree.File:
 		n.flags, n.size = flagExtents, e.Content.Size
-		n.data = dataBlocks(e.Content)
 		return checkContent(e.Content)
 	case tree.Symlink:
 		return n.setSymlink(e.Link)
-	case tree.CharDevice, tree.BlockDevice:
-		n.root = encodeDevice(e.Major, e.Minor)
 	}
 	return nil
+}
+
+// modeOf is the type of an inode, or 0.
+func modeOf(t tree.Type) uint16 {
+	switch t {
+	case tree.File:
+		return modeFile
+	case tree.Dir:
+		return modeDir
+	case tree.Symlink:
+		return modeSymlink
+	case tree.Fifo:
+		return modeFifo
+	case tree.Socket:
+		return modeSocket
+	case tree.CharDevice:
+		return modeChar
+	case tree.BlockDevice:
+		return modeBlock
+	}
+	return 0
 }
 
 const (
@@ -159,12 +206,35 @@ func (n *node) setSymlink(target string) error {
 		return fmt.Errorf("a symbolic link of %d bytes cannot be stored (1 to %d)", len(target), maxSymlink)
 	}
 	n.size = int64(len(target))
-	if len(target) < fastSymlink {
-		n.root = append([]byte(target), make([]byte, 60-len(target))...)
-		return nil
+	if len(target) >= fastSymlink {
+		n.flags = flagExtents
 	}
-	n.flags, n.data = flagExtents, []span{{0, 1}}
 	return nil
+}
+
+// data returns the blocks of n that are no holes, merged and in order.
+func (p *plan) data(n *node) []span {
+	switch {
+	case n.flags&flagExtents == 0:
+		return nil
+	case n.mode&modeType == modeFile && n.entry >= 0:
+		return dataBlocks(p.entryOf(n).Content)
+	}
+	return []span{{0, ceilDiv(n.size, blockSize)}}
+}
+
+// root returns the i_block of n: the root of its extents, a device's numbers, or the target of a link.
+func (p *plan) root(n *node) []byte {
+	switch e := p.entryOf(n); {
+	case n.root != nil:
+		return n.root
+	case n.flags&flagExtents != 0:
+		return extentNode(n.runs, 0, 60, rootExtents)
+	case e.Type == tree.CharDevice || e.Type == tree.BlockDevice:
+		return encodeDevice(e.Major, e.Minor)
+	default:
+		return []byte(e.Link)
+	}
 }
 
 // dataBlocks returns the blocks of a file that hold bytes of a blob, merged and in order.
@@ -193,17 +263,20 @@ func dataBlocks(c tree.Content) []span {
 }
 
 // link counts links and collects the names of each directory.
-func (p *plan) link(t tree.Tree, o Options, byPath map[string]*node) error {
-	for _, e := range withLostFound(t, o) {
+func (p *plan) link(targets map[string]*node) error {
+	rest := p.nodes // in the order of the entries
+	for i := range p.entries() {
+		e, n := p.entry(i), (*node)(nil)
+		if e.Type == tree.Hardlink {
+			n = targets[e.Link]
+			n.links++
+		} else {
+			n, rest = rest[0], rest[1:]
+		}
 		if e.Path == "." {
 			continue
 		}
-		n, name := byPath[e.Path], path.Base(e.Path)
-		parent := p.dirs[path.Dir(e.Path)]
-		if e.Type == tree.Hardlink {
-			n = byPath[e.Link]
-			n.links++
-		}
+		name, parent := path.Base(e.Path), p.dirs[path.Dir(e.Path)]
 		if n.dir != nil {
 			n.dir.parent = parent
 			parent.links++
@@ -245,12 +318,12 @@ func (p *plan) closeDirs() error {
 		}
 		blocks, err := n.dir.arrange(least)
 		if err != nil {
-			return fmt.Errorf("laying out ext4: %s: %w", n.entry.Path, err)
+			return fmt.Errorf("laying out ext4: %s: %w", p.entryOf(n).Path, err)
 		}
 		if n.dir.indexed() {
 			n.flags |= flagIndex
 		}
-		n.size, n.data = blocks*blockSize, []span{{0, blocks}}
+		n.size = blocks * blockSize
 	}
 	return nil
 }
@@ -266,14 +339,13 @@ func (p *plan) layout() error {
 	p.resize = planResize(geo, a)
 	p.log = nil
 	if geo.journal > 0 {
-		p.log = &node{ino: journalIno, mode: modeFile | 0o600, flags: flagExtents, links: 1, size: geo.journal * blockSize,
-			data: []span{{0, geo.journal}}}
-		p.log.allocate(a)
+		p.log = &node{ino: journalIno, mode: modeFile | 0o600, flags: flagExtents, links: 1, size: geo.journal * blockSize, entry: -1}
+		p.allocate(p.log, a)
 	}
 	for _, dirs := range []bool{true, false} { // directories together: walking the tree reads few places
 		for _, n := range p.nodes {
 			if (n.dir != nil) == dirs {
-				n.allocate(a)
+				p.allocate(n, a)
 			}
 		}
 	}
@@ -294,18 +366,18 @@ func (p *plan) fits() error {
 	return nil
 }
 
-func (n *node) allocate(a *allocator) {
-	n.runs, n.index = nil, nil
+func (p *plan) allocate(n *node, a *allocator) {
+	n.runs, n.index, n.root = nil, nil, nil
 	n.blocks = 0
-	for _, s := range n.data {
+	for _, s := range p.data(n) {
 		n.runs = a.runs(n.runs, s.start, s.end-s.start)
 		n.blocks += s.end - s.start
 	}
-	if n.attrs != nil {
-		n.attrsAt = a.one()
+	if n.attrs != nil && n.attrs.block != nil {
+		n.attrs.at = a.one()
 		n.blocks++
 	}
-	if n.flags&flagExtents != 0 {
+	if len(n.runs) > rootExtents {
 		n.root, n.index = extentTree(n.runs, a)
 		n.blocks += int64(len(n.index))
 	}

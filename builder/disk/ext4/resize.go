@@ -11,7 +11,7 @@ import "encoding/binary"
 const resizeSize = (addrsPerBlock*addrsPerBlock + addrsPerBlock + 12) * blockSize
 
 func planResize(g *geometry, a *allocator) *node {
-	n := &node{ino: resizeIno, mode: modeFile | 0o600, links: 1, size: resizeSize, root: make([]byte, 60)}
+	n := &node{ino: resizeIno, mode: modeFile | 0o600, links: 1, size: resizeSize, entry: -1, root: make([]byte, 60)}
 	double := a.one()
 	binary.LittleEndian.PutUint32(n.root[4*13:], uint32(double))
 	copies := int64(len(g.supers()))

@@ -93,7 +93,7 @@ func (w *writer) putJournalBackup(b []byte) {
 	le := binary.LittleEndian
 	le.PutUint32(b[0xE0:], journalIno)
 	b[0xFD] = 1
-	copy(b[0x10C:], w.log.root)
+	copy(b[0x10C:], w.root(w.log))
 	le.PutUint32(b[0x10C+60:], uint32(w.log.size>>32))
 	le.PutUint32(b[0x10C+64:], uint32(w.log.size))
 }

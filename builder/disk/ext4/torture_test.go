@@ -288,5 +288,5 @@ func withoutLarge(es []tree.Entry) (out []tree.Entry) {
 
 func withLostAndFound(t *testing.T, tr tree.Tree, o Options) tree.Tree {
 	t.Helper()
-	return mustTree(t, withLostFound(tr, o))
+	return mustTree(t, append(tr.Entries(), missing(tr, o)...))
 }

@@ -93,7 +93,7 @@ func (w *writer) emit(ctx context.Context) error {
 				continue
 			}
 			if err := w.writeNode(ctx, n); err != nil {
-				return fmt.Errorf("%s: %w", n.entry.Path, err)
+				return fmt.Errorf("%s: %w", w.entryOf(n).Path, err)
 			}
 		}
 	}
@@ -210,8 +210,8 @@ func (w *writer) writeNode(ctx context.Context, n *node) error {
 	if err := w.writeData(ctx, n); err != nil {
 		return err
 	}
-	if n.attrs != nil {
-		if err := w.blocks(n.attrsAt, w.sealAttrs(n)); err != nil {
+	if n.attrs != nil && n.attrs.block != nil {
+		if err := w.blocks(n.attrs.at, w.sealAttrs(n)); err != nil {
 			return err
 		}
 	}
@@ -219,15 +219,15 @@ func (w *writer) writeNode(ctx context.Context, n *node) error {
 }
 
 func (w *writer) writeData(ctx context.Context, n *node) error {
-	switch {
+	switch e := w.entryOf(n); {
 	case n.dir != nil:
 		return w.writeDir(n)
-	case n.entry.Type == tree.Symlink && len(n.runs) > 0:
+	case e.Type == tree.Symlink && len(n.runs) > 0:
 		b := make([]byte, blockSize)
-		copy(b, n.entry.Link)
+		copy(b, e.Link)
 		return w.blocks(n.runs[0].physical, b)
-	case n.entry.Type == tree.File:
-		return w.writeFile(ctx, n)
+	case e.Type == tree.File:
+		return w.writeFile(ctx, n, e.Content)
 	}
 	return nil
 }
@@ -245,8 +245,8 @@ func (w *writer) writeDir(n *node) error {
 }
 
 // writeFile copies the runs of a file from its content.
-func (w *writer) writeFile(ctx context.Context, n *node) error {
-	content := cutter{c: n.entry.Content}
+func (w *writer) writeFile(ctx context.Context, n *node, c tree.Content) error {
+	content := cutter{c: c}
 	for _, r := range n.runs {
 		start := r.logical * blockSize
 		end := min(start+r.n*blockSize, n.size)
@@ -314,9 +314,9 @@ func (w *writer) writeIndex(n *node) error {
 // sealAttrs returns the attribute block with its checksum, which covers its place.
 func (w *writer) sealAttrs(n *node) []byte {
 	if w.o.Checksums == MetadataCsum {
-		at := binary.LittleEndian.AppendUint64(nil, uint64(n.attrsAt))
-		crc := w.sum.update(w.sum.update(w.seed, at), n.attrs)
-		binary.LittleEndian.PutUint32(n.attrs[16:], crc)
+		at := binary.LittleEndian.AppendUint64(nil, uint64(n.attrs.at))
+		crc := w.sum.update(w.sum.update(w.seed, at), n.attrs.block)
+		binary.LittleEndian.PutUint32(n.attrs.block[16:], crc)
 	}
-	return n.attrs
+	return n.attrs.block
 }

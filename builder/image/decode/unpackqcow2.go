@@ -15,7 +15,7 @@ const qcowPiece = 2 << 20
 
 // span is clusters [first, end) of the image: a piece for a worker, or a hole.
 type span struct {
-	first, end int
+	first, end int32 // at most maxGuest: an image of nothing but holes and clusters in turn has as many spans
 	hole       bool
 }
 
@@ -64,14 +64,14 @@ func (q *qcow) isHole(i int) bool {
 }
 
 func (q *qcow) spans() (out []span) {
-	most := int(max(qcowPiece/q.cluster, 1))
+	most := int32(max(qcowPiece/q.cluster, 1))
 	for i := range q.guest {
 		hole := q.isHole(i)
 		if n := len(out) - 1; n >= 0 && out[n].hole == hole && (hole || out[n].end-out[n].first < most) {
 			out[n].end++
 			continue
 		}
-		out = append(out, span{i, i + 1, hole})
+		out = append(out, span{int32(i), int32(i + 1), hole})
 	}
 	return out
 }

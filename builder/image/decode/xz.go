@@ -17,9 +17,9 @@ import (
 const (
 	xzHeaderSize = 12
 	xzFooterSize = 12
-	maxIndex     = 64 << 20 // of one stream: more than two million blocks
-	maxHeader    = 1024     // of a block
-	maxDict      = 1 << 30  // a window of this size at most: xz's largest preset has 64 MiB
+	maxIndex     = 64 << 20  // of one stream: more than two million blocks
+	maxHeader    = 1024      // of a block
+	maxDict      = 256 << 20 // a window of this size at most: xz's largest preset has 64 MiB, and a bake has 512 MiB
 	filterLZMA2  = 0x21
 
 	checkNone   = 0
