@@ -15,6 +15,7 @@ import (
 	"github.com/edgebake/edgebake/builder/cas"
 	"github.com/edgebake/edgebake/builder/lock"
 	"github.com/edgebake/edgebake/builder/tree"
+	"github.com/edgebake/edgebake/test/faulty"
 	"github.com/edgebake/edgebake/test/oracle"
 	"github.com/edgebake/edgebake/test/standin"
 )
@@ -39,8 +40,10 @@ func shared(t testing.TB) bench {
 	return b
 }
 
-// TestMain removes the shared store when it is nobody's to keep.
+// TestMain removes the shared store when it is nobody's to keep. This process may also be the launcher of
+// one that faulty.Run runs.
 func TestMain(m *testing.M) {
+	faulty.Launch()
 	code := m.Run()
 	if dir, err := sharedBench(); err == nil && os.Getenv("EDGEBAKE_TEST_DIR") == "" {
 		_ = os.RemoveAll(dir) // a temporary directory: nobody misses it

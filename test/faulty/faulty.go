@@ -10,9 +10,7 @@ package faulty
 import (
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,51 +39,23 @@ type Decide func(Op) Answer
 
 // Run starts cmd, lets decide answer for what it changes below dir, and waits until it and all that it has started
 // are gone. The error is that of (*exec.Cmd).Wait, or says why the kernel does not allow it.
+//
+// This process starts itself as a launcher, which turns into the program: Launch has to be what it does first.
 func Run(cmd *exec.Cmd, dir string, decide Decide) error {
-	s := &supervisor{dir: dir, decide: decide}
-	started, served := make(chan error, 1), make(chan error, 1)
-	onThread(func() { started <- s.start(cmd, served) })
-	if err := <-started; err != nil {
-		return err
-	}
-	err := cmd.Wait()
-	return errors.Join(err, <-served)
-}
-
-// onThread runs do on a thread of its own that ends with it. The main thread of a process never ends.
-func onThread(do func()) {
-	go func() {
-		runtime.LockOSThread()
-		if unix.Gettid() != unix.Getpid() {
-			do()
-			return // without unlocking: that ends the thread
-		}
-		defer runtime.UnlockOSThread()
-		over := make(chan struct{})
-		onThread(func() { defer close(over); do() }) // on another one: this one is taken until then
-		<-over
-	}()
-}
-
-// start forks cmd from this thread, and so gives it this thread's filter.
-func (s *supervisor) start(cmd *exec.Cmd, served chan<- error) error {
-	listener, err := listen()
+	socket, err := launchWith(cmd)
 	if err != nil {
 		return err
 	}
-	s.listener = listener
-	go func() { served <- s.serve() }() // on another thread: this one may have to be answered too
-	return cmd.Start()
-}
-
-// listen gives this thread a filter, and returns the file that the kernel's questions are read from.
-func listen() (*os.File, error) {
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return nil, fmt.Errorf("giving up new privileges: %w", err)
+	defer socket.Close()
+	if err := errors.Join(cmd.Start(), cmd.ExtraFiles[0].Close()); err != nil {
+		return fmt.Errorf("starting the launcher: %w", err)
 	}
-	fd, err := install(program())
+	listener, err := receiveListener(socket)
 	if err != nil {
-		return nil, fmt.Errorf("asking the kernel to ask about system calls (seccomp user notification, Linux 5.19 or newer, not forbidden by a container's own filter): %w", err)
+		return errors.Join(err, cmd.Wait()) // what the launcher has said is in cmd's Stderr
 	}
-	return os.NewFile(uintptr(fd), "seccomp"), nil
+	s := &supervisor{dir: dir, decide: decide, listener: listener, pid: cmd.Process.Pid}
+	served := make(chan error, 1)
+	go func() { served <- s.serve() }()
+	return errors.Join(cmd.Wait(), <-served)
 }

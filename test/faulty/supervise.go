@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -17,7 +16,7 @@ type supervisor struct {
 	dir      string
 	decide   Decide
 	listener *os.File
-	pid      int // of the program, once it has asked
+	pid      int // of the program
 }
 
 // serve ends when nobody is left who could ask.
@@ -80,29 +79,10 @@ func (s *supervisor) answer(q question, c call) (r reply, answered bool) {
 	return r, true
 }
 
-// ours reports whether the thread is one of the program, and not of this process or of what the program started.
+// ours reports whether the thread is one of the program, and not of what the program started.
 func (s *supervisor) ours(thread int) bool {
-	if s.pid == 0 {
-		group := groupOf(thread)
-		if group == 0 || group == os.Getpid() {
-			return false
-		}
-		s.pid = group
-	}
 	_, err := os.Stat(fmt.Sprintf("/proc/%d/task/%d", s.pid, thread))
 	return err == nil
-}
-
-// groupOf is the process that a thread belongs to; 0 when it is gone.
-func groupOf(thread int) int {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", thread))
-	for line := range strings.Lines(string(text)) {
-		if number, ok := strings.CutPrefix(line, "Tgid:"); ok {
-			n, _ := strconv.Atoi(strings.TrimSpace(number))
-			return n
-		}
-	}
-	return 0
 }
 
 // path is the absolute name of the file that the call changes.
