@@ -14,7 +14,7 @@ const (
 
 // initrd makes the image's initrd. Packing takes seconds, so the store keeps what came out of it.
 func (c Config) initrd(ctx context.Context, s initramfs.Source) ([]byte, error) {
-	raw, err := initramfs.ForImage(ctx, s, initramfs.None)
+	raw, err := initramfs.ForImage(ctx, s, initramfs.None, c.Profile.Profile.Boot.InitrdModules...)
 	if err != nil {
 		return nil, err
 	}

@@ -67,9 +67,9 @@ func CheckGuest(ctx context.Context, s Source) error {
 	return err
 }
 
-// ForImage returns the initrd of an image. Zero value of c is Gzip.
-func ForImage(ctx context.Context, s Source, c Compression) ([]byte, error) {
-	raw, err := build(ctx, s, imageInit, imageModules(s.Arch))
+// ForImage returns the initrd of an image, with the modules that every image has and more, by name. Zero value of c is Gzip.
+func ForImage(ctx context.Context, s Source, c Compression, more ...string) ([]byte, error) {
+	raw, err := build(ctx, s, imageInit, append(imageModules(s.Arch), more...))
 	if err != nil {
 		return nil, err
 	}

@@ -108,3 +108,25 @@ func TestModulesInLoadingOrder(t *testing.T) {
 		t.Errorf("a missing dependency gave %v", err)
 	}
 }
+
+// TestForImageTakesMoreModules has a profile's own modules in the archive, after what they need.
+func TestForImageTakesMoreModules(t *testing.T) {
+	files := map[string][]byte{"bin/busybox": []byte("busybox"), "lib/modules/6.1/modules.builtin": nil,
+		"lib/modules/6.1/kernel/fs/f2fs.ko": module("lz4", ""), "lib/modules/6.1/kernel/lib/lz4.ko": module("", "")}
+	for _, name := range imageModules("arm64") {
+		files["lib/modules/6.1/kernel/drivers/"+strings.TrimSuffix(name, "?")+".ko"] = module("", "")
+	}
+	s := kernel(t, files)
+	for _, more := range [][]string{nil, {"f2fs"}} {
+		raw, err := ForImage(context.Background(), s, None, more...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := bytes.Contains(raw, []byte("\nlz4\nf2fs\n")); got != (more != nil) {
+			t.Errorf("more modules %v: in the order %v", more, got)
+		}
+	}
+	if _, err := ForImage(context.Background(), s, None, "zfs"); err == nil || !strings.Contains(err.Error(), "zfs") {
+		t.Errorf("a module that the kernel lacks: %v", err)
+	}
+}
