@@ -113,7 +113,7 @@ func (c *counter) end(e event, key string) {
 // time or crashed, is a failure of its own: its output says why.
 func (c *counter) endPackage(e event, key string) {
 	for _, test := range slices.Sorted(maps.Keys(c.output)) {
-		if strings.HasPrefix(test, key) && test != key {
+		if e.Action == "fail" && strings.HasPrefix(test, key) && test != key {
 			c.unfinished(e.Package, test)
 		}
 	}
