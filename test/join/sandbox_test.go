@@ -347,6 +347,7 @@ func (m *machine) join() *joining {
 	check(m.t, err)
 	defer log.Close()
 	j.cmd.Stdout, j.cmd.Stderr = log, log
+	j.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	check(m.t, j.cmd.Start())
 	go func() { j.done <- j.cmd.Wait(); cancel() }()
 	return j
@@ -356,6 +357,15 @@ type joining struct {
 	m    *machine
 	cmd  *exec.Cmd
 	done chan error
+}
+
+// kill ends the script, which is a child of nsenter: it would go on, beside the next one, if that alone were killed.
+func (j *joining) kill() {
+	j.m.t.Helper()
+	check(j.m.t, syscall.Kill(-j.cmd.Process.Pid, syscall.SIGKILL))
+	if err := <-j.done; err == nil {
+		j.m.t.Error("the script ended well before it was killed")
+	}
 }
 
 // ended waits until the script ends well.
