@@ -41,7 +41,7 @@ func TestBakeExtendsAnInterruptedSystem(t *testing.T) {
 	run, dir := edgebake(t), t.TempDir()
 	little, more := filepath.Join(dir, "little.yaml"), filepath.Join(dir, "more.yaml")
 	write(t, little, littleSystem)
-	write(t, more, strings.NewReplacer("name: little", "name: more", "arch:", "packages: [less, ed, ca-certificates, python3-yaml, rsync]\narch:").Replace(littleSystem))
+	write(t, more, strings.NewReplacer("name: little", "name: more", "arch:", "packages: [less, ed, ca-certificates, python3-yaml, rsync, locales, openssh-server]\narch:").Replace(littleSystem))
 	store := filepath.Join(dir, "store")
 	for _, p := range []string{little, more} {
 		run("lock", p, "--store", store)

@@ -24,7 +24,7 @@ import (
 )
 
 // Version changes when the same job would leave different bytes; it belongs in cache keys.
-const Version = "guest/3"
+const Version = "guest/4"
 
 // Defaults of a Job's zero values. The slowest scripts of a Debian base take about 20 s under
 // TCG on one core; a loaded machine may be ten times slower.
@@ -70,8 +70,9 @@ type Job struct {
 	Preinst []Script // in the order of unpacking
 	Noop    []string // programs that do nothing meanwhile; nil is those that write boot files
 	Extra   []Step
-	// Plain runs py3compile and update-ca-certificates when and as often as the packages ask,
-	// instead of once at the end. The result is the same, which a test shows this way.
+	// Plain runs every program when and as often as the packages ask: py3compile, depmod, locale-gen and systemd-hwdb do
+	// not run beside dpkg, update-ca-certificates not once at the end, ssh-keygen not at all. The result is the
+	// same but for host keys, which no image keeps; a test shows that this way.
 	Plain bool
 
 	PackageTimeout, Timeout time.Duration // 0 is the default

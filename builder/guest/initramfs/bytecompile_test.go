@@ -3,6 +3,7 @@ package initramfs
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -18,7 +19,7 @@ import (
 // directories of their own, one directory asked for twice, an excluded file.
 func TestByteCompileIsPy3compile(t *testing.T) {
 	oracle.Need(t, "py3compile")
-	calls := [][]string{{"one"}, {"two", "-X", "skipped"}, {"one"}, {"-q", "three"}}
+	calls := [][]string{{"one"}, {"two", "-X", "skipped"}, {"one"}, {"-q", "three"}, {"many"}}
 	dir := t.TempDir() // the same for both: a compiled file has its source's path
 	var noted strings.Builder
 	for _, call := range calls {
@@ -26,7 +27,7 @@ func TestByteCompileIsPy3compile(t *testing.T) {
 		noted.WriteString(strings.Join(call, "\x1f") + "\x1f\n")
 	}
 	script, list := filepath.Join(t.TempDir(), "bytecompile.py"), filepath.Join(t.TempDir(), "calls")
-	for p, data := range map[string][]byte{script: byteCompile, list: []byte(noted.String())} {
+	for p, data := range map[string][]byte{script: byteCompile, list: []byte("wake\n" + noted.String() + "end\n")} {
 		if err := os.WriteFile(p, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -47,14 +48,23 @@ func TestByteCompileIsPy3compile(t *testing.T) {
 	}
 }
 
-// run runs a command in a directory that has the sources.
-func run(t *testing.T, dir, name string, args ...string) {
-	t.Helper()
-	for p, text := range map[string]string{
+// sources are some of which the compiled files could differ, and more than a worker gets at once.
+func sources() map[string]string {
+	out := map[string]string{
 		"one/a.py": "import os\n\n\nclass A:\n    'doc'\n    def f(self, x=1, *, y='text'):\n        return [os, x, y, 3.5, (1, 2)]\n",
 		"one/b.py": "A = 'text'\nB = lambda a: a.A\n", "one/sub/c.py": "from .. import a as text\n",
 		"two/d.py": "D = {'a': 1, 'text': b'x'}\n", "two/skipped.py": "S = 1\n", "three/e.py": "async def e():\n    await e()\n",
-	} {
+	}
+	for i := range 100 {
+		out[fmt.Sprintf("many/m%d.py", i)] = fmt.Sprintf("import os, text\nM = {'text': %d, 'm%d': frozenset({'a', 'b'}), (1, 'os'): os}\n", i, i/2)
+	}
+	return out
+}
+
+// run runs a command in a directory that has the sources.
+func run(t *testing.T, dir, name string, args ...string) {
+	t.Helper()
+	for p, text := range sources() {
 		p = filepath.Join(dir, p)
 		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
 			t.Fatal(err)

@@ -1,19 +1,41 @@
-"""Byte-compiles what packages asked py3compile for while they were configured, all at once.
+"""Byte-compiles what packages ask for while they are configured, beside dpkg.
 
-Usage: bytecompile.py PY3COMPILE CALLS [LIBRARY-CALLS]
+Usage: bytecompile.py PY3COMPILE CALLS
 
-PY3COMPILE is the system's own program, which decides what is compiled and by which interpreter.
-CALLS has one call in a line, each argument followed by the byte 0x1f. LIBRARY-CALLS are those that
-pycompile.py noted: a command line, the byte 0x1e, files; with 0x1f between the words. The program is loaded once
-instead of being started for each package, and its workers ("pythonX.Y -m py_compile -") run at the
-end, as many as there are processors. The files they write are those that py3compile would have.
+PY3COMPILE is the system's own program, which decides what is compiled and by which interpreter: it is loaded once
+instead of being started for each package. CALLS, a file or a pipe, has one call of it in a line, each argument followed
+by the byte 0x1f; or one that pycompile.py noted: a command line, the byte 0x1e, files; with 0x1f between the words. The
+line "end" is the last one. Lines "wake" mean nothing.
+
+Workers ("pythonX.Y -m py_compile -") get BATCH files each, in the order of the calls. So which files share a
+process depends on the calls alone, never on time: what a process compiled before may show in what it compiles next.
+There is one worker at a time, and one for each processor when the calls have ended. The files that they write are
+those that py3compile would have.
 """
 
 import os
+import queue
 import subprocess
 import sys
+import threading
 
-wanted = {}  # a worker's command line: its files, as the keys of a dict, which keeps their order
+BATCH = 64  # files: a worker's start takes as long as some five of them
+
+seen = set()  # commands with files
+pending = {}  # a worker's command line: its next files
+jobs = queue.SimpleQueue()  # (command line, files), and None for each runner
+codes = [0]
+
+
+def want(command, name):
+    """Notes a file to compile, once."""
+    if (command, name) in seen:
+        return
+    seen.add((command, name))
+    batch = pending.setdefault(command, [])
+    batch.append(name)
+    if len(batch) == BATCH:
+        jobs.put((command, pending.pop(command)))
 
 
 def note(version, optimize, workers):
@@ -22,74 +44,70 @@ def note(version, optimize, workers):
         version = ".".join(str(number) for number in version)
     command = ("/usr/bin/python" + version,) + (("-O",) if optimize else ()) + ("-m", "py_compile", "-")
     while True:
-        wanted.setdefault(command, {})[(yield)] = True
+        want(command, (yield))
 
 
-def ask(program, arguments):
-    """Lets py3compile decide about one call; returns its exit code."""
-    program["STDINS"].clear()
-    sys.argv = ["py3compile"] + arguments
-    try:
-        program["main"]()
-    except SystemExit as end:
-        return end.code or 0
-    return 0
-
-
-def shares(files, count):
-    """Splits files into lists of about the same number of bytes."""
-    out = [[0, []] for _ in range(count)]
-    for name in sorted(files, key=os.path.getsize, reverse=True):
-        least = min(out, key=lambda share: share[0])
-        least[0] += os.path.getsize(name)
-        least[1].append(name)
-    return [names for _, names in out if names]
-
-
-def run(command, files):
-    """Runs workers over files; returns the first exit code that is not 0."""
-    workers = []
-    for share in shares(files, os.cpu_count() or 1):
-        worker = subprocess.Popen(command, stdin=subprocess.PIPE)
-        worker.stdin.write("".join(name + "\n" for name in share).encode())
-        worker.stdin.close()
-        workers.append(worker)
-    return next((code for code in [worker.wait() for worker in workers] if code), 0)
-
-
-def note_library(path):
-    """Takes the calls for the standard library, which have said what is compiled."""
-    with open(path, encoding="utf-8") as lines:
-        for line in lines:
-            command, files = line.rstrip("\n").split("\x1e")
-            for name in files.split("\x1f"):
-                wanted.setdefault(tuple(command.split("\x1f")) + ("-",), {})[name] = True
-
-
-def note_packages(path, calls):
-    """Lets py3compile decide about its calls; returns the first exit code that is not 0."""
+def load(path):
+    """Returns py3compile's variables."""
     with open(path, encoding="utf-8") as source:
         code = compile(source.read(), path, "exec")
     program = {"__name__": "py3compile", "__file__": "/usr/bin/py3compile"}
     exec(code, program)
     program["py_compile"] = note
-    with open(calls, encoding="utf-8") as lines:
-        for line in lines:
-            arguments = line.rstrip("\n").split("\x1f")[:-1]
-            code = ask(program, arguments)
-            if code:
-                print("py3compile", *arguments, "ended with exit code", code)
-                return code
-    return 0
+    return program
+
+
+def ask(program, arguments):
+    """Lets py3compile decide about one call."""
+    program["STDINS"].clear()
+    sys.argv = ["py3compile"] + arguments
+    try:
+        program["main"]()
+    except SystemExit as end:
+        if end.code:
+            print("py3compile", *arguments, "ended with exit code", end.code)
+            codes.append(end.code if isinstance(end.code, int) else 1)
+
+
+def listen(path, calls):
+    """Takes calls until their end."""
+    program = None
+    for line in calls:
+        line = line.rstrip("\n")
+        if line == "end":
+            return
+        if "\x1e" in line:
+            command, files = line.split("\x1e")
+            for name in files.split("\x1f"):
+                want(tuple(command.split("\x1f")) + ("-",), name)
+        elif line != "wake":
+            program = program or load(path)
+            ask(program, line.split("\x1f")[:-1])
+
+
+def run():
+    """Runs workers until there are no more jobs."""
+    for command, files in iter(jobs.get, None):
+        worker = subprocess.run(command, input="".join(name + "\n" for name in files).encode())
+        codes.append(worker.returncode)
 
 
 def main():
-    for path in sys.argv[3:]:
-        note_library(path)
-    code = note_packages(*sys.argv[1:3])
-    if code:
-        return code
-    return next((code for code in [run(*job) for job in wanted.items()] if code), 0)
+    runners = [threading.Thread(target=run)]
+    runners[0].start()
+    # Unbuffered, so that a call is heard when it is made.
+    with open(sys.argv[2], encoding="utf-8") as calls:
+        listen(sys.argv[1], iter(calls.readline, ""))
+    for job in pending.items():
+        jobs.put(job)
+    runners += [threading.Thread(target=run) for _ in range((os.cpu_count() or 1) - 1)]
+    for runner in runners[1:]:
+        runner.start()
+    for _ in runners:
+        jobs.put(None)
+    for runner in runners:
+        runner.join()
+    return next((code for code in codes if code), 0)
 
 
 sys.exit(main())

@@ -113,7 +113,7 @@ cover_certificates() {
 }
 
 # Starting Python for each package takes longer than compiling: calls of py3compile are noted, and
-# made by byte_compile when all is configured.
+# bytecompile.py makes them, on the processor that dpkg leaves free.
 cover_py3compile() {
 	[ -f /root/usr/bin/py3compile ] || return 0
 	cp /root/usr/bin/py3compile /root/run/edgebake/py3compile
@@ -144,17 +144,90 @@ cover_library() {
 	done
 }
 
+# collect starts bytecompile.py with the first call that is noted: there may be no Python before. What notes
+# calls writes the line "wake", and then the call.
+collect() {
+	[ -z "$PLAIN" ] || return 0
+	cp /bytecompile.py /root/run/edgebake/
+	rm -f /root/run/edgebake/calls /root/run/edgebake/collected
+	mkfifo /root/run/edgebake/calls
+	# For reading, too: opening does not wait for a reader then, and the reader sees no end between two calls.
+	exec 7<>/root/run/edgebake/calls
+	(
+		read -r first <&7
+		[ "$first" = wake ] || exit 0
+		: >/root/run/edgebake/collected
+		inside chroot /root /usr/bin/nice -n 5 /usr/bin/python3 /run/edgebake/bytecompile.py /run/edgebake/py3compile /run/edgebake/calls 7<&-
+	) &
+	collector=$!
+}
+
 byte_compile() {
 	local code
-	[ -s /root/run/edgebake/py3compile.calls ] || [ -s /root/run/edgebake/library.calls ] || return 0
-	say "package python3 byte-compiling"
-	cp /bytecompile.py /root/run/edgebake/
-	set -- /run/edgebake/py3compile /run/edgebake/py3compile.calls
-	touch /root/run/edgebake/py3compile.calls
-	[ ! -f /root/run/edgebake/library.calls ] || set -- "$@" /run/edgebake/library.calls
-	inside chroot /root /usr/bin/python3 /run/edgebake/bytecompile.py "$@"
+	[ -n "$collector" ] || return 0
+	[ ! -e /root/run/edgebake/collected ] || say "package python3 byte-compiling"
+	echo end >&7
+	exec 7>&-
+	wait "$collector"
 	code=$?
+	collector=
 	[ "$code" -eq 0 ] || fail "script python3 byte-compiling $code"
+}
+
+# Programs that take long, and that nothing waits for, run beside dpkg, on the other processor. One that is called again
+# waits until its earlier call is over. The scripts find these before the programs themselves, by PATH: packages
+# call programs by name (Debian Policy, 6.1).
+run_beside() {
+	[ -z "$PLAIN" ] || return 0
+	mkdir /root/run/edgebake/bin
+	cat >/root/run/edgebake/bin/depmod <<-'END'
+		#!/bin/sh
+		PATH=${PATH#/run/edgebake/bin:}
+		name=${0##*/}
+		command -v flock >/dev/null && command -v "$name" >/dev/null || exec "$name" "$@"
+		exec 8>>"/run/edgebake/beside.$name" 9>>/run/edgebake/beside
+		flock -x 8 && flock -s 9 || exit
+		{
+			"$name" "$@" || echo "${DPKG_MAINTSCRIPT_PACKAGE:-dpkg} $name $?" >>/run/edgebake/beside.failed
+		} </dev/null >>/run/edgebake/beside.log 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- &
+	END
+	# The image has no host keys: the first boot makes them.
+	cat >/root/run/edgebake/bin/ssh-keygen <<-'END'
+		#!/bin/sh
+		[ "$DPKG_MAINTSCRIPT_PACKAGE:$DPKG_MAINTSCRIPT_NAME" != openssh-server:postinst ] || exit 0
+		PATH=${PATH#/run/edgebake/bin:}
+		exec ssh-keygen "$@"
+	END
+	# It looks whether the locale is there, unless it is told not to.
+	cat >/root/run/edgebake/bin/update-locale <<-'END'
+		#!/bin/sh
+		PATH=${PATH#/run/edgebake/bin:}
+		[ "$1" = --no-checks ] || ! [ -e /run/edgebake/beside.locale-gen ] ||
+			flock -x /run/edgebake/beside.locale-gen true
+		exec update-locale "$@"
+	END
+	chmod 755 /root/run/edgebake/bin/*
+	ln -s depmod /root/run/edgebake/bin/locale-gen
+	ln -s depmod /root/run/edgebake/bin/systemd-hwdb
+	beside=/run/edgebake/bin:
+}
+
+# join_beside waits for the programs that run beside dpkg.
+join_beside() {
+	[ -e /root/run/edgebake/beside ] || return 0
+	say "package dpkg beside"
+	inside chroot /root /usr/bin/flock -x /run/edgebake/beside /bin/true
+	if [ -s /root/run/edgebake/beside.failed ]; then
+		cat /root/run/edgebake/beside.log
+		fail "script $(head -n 1 /root/run/edgebake/beside.failed)"
+	fi
+	rm /root/run/edgebake/beside
+}
+
+# alone waits for all that runs beside dpkg.
+alone() {
+	byte_compile
+	join_beside
 }
 
 uncover_programs() {
@@ -177,9 +250,10 @@ cover() {
 	cat >/root/run/edgebake/note <<-'END'
 		#!/bin/sh
 		{
+			echo wake
 			[ "$#" -eq 0 ] || printf '%s\037' "$@"
 			echo
-		} >>/run/edgebake/py3compile.calls
+		} >/run/edgebake/calls
 	END
 	cat >/root/run/edgebake/certificates <<-'END'
 		#!/bin/sh
@@ -209,6 +283,8 @@ cover() {
 	chmod 755 /root/run/edgebake/certificates /root/run/edgebake/systemd-helper
 	chmod 755 /root/run/edgebake/noop /root/run/edgebake/policy-rc.d /root/run/edgebake/note
 	cover_programs
+	collect
+	run_beside
 	policy_time=
 	if [ ! -e /root/usr/sbin/policy-rc.d ]; then
 		mkdir -p /root/usr/sbin
@@ -220,7 +296,7 @@ cover() {
 
 # Programs of the image are named by their full path: busybox would run its own otherwise.
 inside() {
-	env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+	env -i PATH="$beside"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 		HOME=/root TERM=dumb LC_ALL=C LANG=C DEBIAN_FRONTEND=noninteractive DPKG_COLORS=never \
 		DEBCONF_NONINTERACTIVE_SEEN=true \
 		SYSTEMD_OFFLINE=1 SYSTEMD_IN_CHROOT=1 "$@" </dev/null
@@ -242,10 +318,12 @@ repair() {
 
 unpack() {
 	[ "$#" -gt 0 ] || return 0
+	alone # it may be their files that are replaced now
 	uncover_programs
 	say "step unpack"
 	run_dpkg --no-triggers --unpack "$@" || fail "unpack"
 	cover_programs
+	collect
 }
 
 # needs PRE-DEPENDS PENDING: one of the packages is among those not configured yet.
@@ -333,8 +411,9 @@ configure() {
 		run_dpkg --triggers-only -a || fail "configure triggers"
 	fi
 	# What comes now finds all programs but the boot files' as they are.
+	alone
 	uncover_programs
-	byte_compile
+	beside=
 	PLAIN=yes
 	cover_programs
 	say "step audit"
@@ -393,6 +472,8 @@ release() {
 }
 
 policy_time=
+collector=
+beside=
 start
 mount_scratch
 cover
