@@ -59,7 +59,7 @@ func (c Config) bootFiles(ctx context.Context, b *base, root tree.Tree, conf con
 	if err != nil {
 		return tree.Tree{}, progress.Outcome{}, err
 	}
-	initrd, err := c.initrd(ctx, from)
+	initrd, err := c.initrd(ctx, root, from)
 	if err != nil {
 		return tree.Tree{}, progress.Outcome{}, fmt.Errorf("making the initrd: %w", err)
 	}

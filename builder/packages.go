@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -117,7 +118,11 @@ func (c Config) configure(ctx context.Context, b *base, p packages, src *tree.Re
 		}
 		return out, progress.Outcome{Cached: true}, nil
 	}
-	if out.root, out.console, out.guest, err = c.runGuest(ctx, w, src); err != nil {
+	out.console, out.guest, err = c.runGuest(ctx, w, src, func(scratch string) (err error) {
+		out.root, err = c.readScratch(ctx, scratch, w, src)
+		return err
+	})
+	if err != nil {
 		return configured{}, progress.Outcome{}, err
 	}
 	// The log first: a tree without one would never get it, because the guest does not run again.
@@ -158,32 +163,30 @@ func (c Config) ConfiguredKey() (cas.Digest, error) {
 
 func consoleKey(key cas.Digest) cas.Digest { return cas.Of([]byte("console\n" + string(key))) }
 
-// runGuest writes the file system to a scratch disk, lets the guest work in it, and keeps what
-// changed.
-func (c Config) runGuest(ctx context.Context, w work, src *tree.Reader) (root tree.Tree, console cas.Digest, result guest.Result, err error) {
+// runGuest writes the file system to a scratch disk, lets the guest work in it, and hands the disk to read.
+func (c Config) runGuest(ctx context.Context, w work, src *tree.Reader, read func(scratch string) error) (console cas.Digest, result guest.Result, err error) {
 	dir, release, err := c.Store.TempDir("guest")
 	if err != nil {
-		return tree.Tree{}, "", guest.Result{}, err
+		return "", guest.Result{}, err
 	}
 	defer release()
 	scratch := filepath.Join(dir, "scratch.img")
 	if err := c.writeScratch(ctx, scratch, w.before, src); err != nil {
-		return tree.Tree{}, "", guest.Result{}, fmt.Errorf("writing the guest's scratch disk: %w", err)
+		return "", guest.Result{}, fmt.Errorf("writing the guest's scratch disk: %w", err)
 	}
 	log, err := c.Store.Create()
 	if err != nil {
-		return tree.Tree{}, "", guest.Result{}, err
+		return "", guest.Result{}, err
 	}
 	defer log.Abort() // does nothing after Commit
 	result, err = c.runScripts(ctx, dir, scratch, w, log)
 	if err != nil {
-		return tree.Tree{}, "", guest.Result{}, c.keepLog(log, err)
+		return "", guest.Result{}, c.keepLog(log, err)
 	}
 	if console, err = log.Commit(); err != nil {
-		return tree.Tree{}, "", guest.Result{}, err
+		return "", guest.Result{}, err
 	}
-	root, err = c.readScratch(ctx, scratch, w, src)
-	return root, console, result, err
+	return console, result, read(scratch)
 }
 
 func (c Config) writeScratch(ctx context.Context, path string, t tree.Tree, src *tree.Reader) error {
@@ -209,25 +212,11 @@ func (c Config) writeScratch(ctx context.Context, path string, t tree.Tree, src 
 
 // readScratch reads the configured file system and moves what the scripts changed into the store.
 func (c Config) readScratch(ctx context.Context, path string, w work, src *tree.Reader) (tree.Tree, error) {
-	f, err := os.Open(path)
+	after, scratch, done, err := openScratch(ctx, path, src)
 	if err != nil {
 		return tree.Tree{}, err
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return tree.Tree{}, err
-	}
-	fs, err := ext4.Open(f, info.Size())
-	if err != nil {
-		return tree.Tree{}, fmt.Errorf("reading the guest's scratch disk: %w", err)
-	}
-	scratch := cas.Of([]byte(path)) // a name for the Reader only: nothing in the store refers to it
-	src.Add(scratch, f)
-	after, err := fs.Tree(ctx, scratch, 0)
-	if err != nil {
-		return tree.Tree{}, fmt.Errorf("reading the guest's scratch disk: %w", err)
-	}
+	defer done()
 	if after, err = w.normalise(ctx, after); err != nil {
 		return tree.Tree{}, err
 	}
@@ -243,4 +232,31 @@ func (c Config) readScratch(ctx context.Context, path string, w work, src *tree.
 		all = append(all, l)
 	}
 	return tree.Merge(all...)
+}
+
+// openScratch returns what is on the disk, whose bytes src finds under the name scratch until done is called.
+func openScratch(ctx context.Context, path string, src *tree.Reader) (t tree.Tree, scratch cas.Digest, done func(), err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return tree.Tree{}, "", nil, err
+	}
+	scratch = cas.Of([]byte(path)) // a name for the Reader only: nothing in the store refers to it
+	src.Add(scratch, f)
+	t, err = readExt4(ctx, f, scratch)
+	if err != nil {
+		return tree.Tree{}, "", nil, errors.Join(fmt.Errorf("reading the guest's scratch disk: %w", err), f.Close())
+	}
+	return t, scratch, func() { _ = f.Close() }, nil // it was only read
+}
+
+func readExt4(ctx context.Context, f *os.File, blob cas.Digest) (tree.Tree, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return tree.Tree{}, err
+	}
+	fs, err := ext4.Open(f, info.Size())
+	if err != nil {
+		return tree.Tree{}, err
+	}
+	return fs.Tree(ctx, blob, 0)
 }

@@ -1,13 +1,18 @@
 package test
 
 import (
+	"bufio"
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/edgebake/edgebake/builder/artifact"
 	"github.com/edgebake/edgebake/builder/image"
@@ -102,12 +107,13 @@ const believingProfile = `apiVersion: edgebake/v1
 name: believing
 extends: [minimal-debian-12-amd64]
 packages: [cloud-init, debsums]
+boot: {initrd: initramfs-tools, initrdModules: [overlay]}
 overlays: [cloud-vm, ./words]
 disk: {size: 2GiB}
 checks: [multi-user, no-failed-units, cloud-init, packages]
 `
 
-// TestReproducibleMinimal bakes the small profile from two empty stores, and looks at the result
+// TestReproducibleMinimal bakes the small profile, with the distribution's initrd, from two empty stores, and looks at the result
 // with the tools of others: e2fsprogs on this host; dpkg, apt and debsums in the booted image.
 func TestReproducibleMinimal(t *testing.T) {
 	t.Parallel()
@@ -122,7 +128,51 @@ func TestReproducibleMinimal(t *testing.T) {
 	}
 	positive(t, a)
 	believes(t, a)
+	distributionInitrd(t, a)
 	checkDisk(t, a.image)
+}
+
+// distributionInitrd wants the initrd of initramfs-tools, with the module that the profile adds.
+func distributionInitrd(t testing.TB, b baked) {
+	t.Helper()
+	img, err := image.Open(b.image)
+	must(t, err)
+	defer img.Close()
+	root, err := img.Root(t.Context())
+	must(t, err)
+	for _, e := range root.Tree.Entries() {
+		if !strings.HasPrefix(e.Path, "boot/initrd.img-") {
+			continue
+		}
+		r, err := img.Reader().Open(e.Content)
+		must(t, err)
+		text := unpackInitrd(t, r)
+		for _, want := range []string{"scripts/local-premount", "/overlay.ko"} {
+			if !bytes.Contains(text, []byte(want)) {
+				t.Errorf("%s has %d bytes, and no %s", e.Path, len(text), want)
+			}
+		}
+		return
+	}
+	t.Error("there is no initrd")
+}
+
+// unpackInitrd knows gzip and zstd: the second is mkinitramfs's choice where its program is installed.
+func unpackInitrd(t testing.TB, r io.Reader) []byte {
+	t.Helper()
+	packed := bufio.NewReader(r)
+	magic, err := packed.Peek(2)
+	must(t, err)
+	var z io.Reader
+	if string(magic) == "\x1f\x8b" {
+		z, err = gzip.NewReader(packed)
+	} else {
+		z, err = zstd.NewReader(packed, zstd.WithDecoderConcurrency(1))
+	}
+	must(t, err)
+	text, err := io.ReadAll(z)
+	must(t, err)
+	return text
 }
 
 // believes wants both examinations to find every file as its package brought it: this profile changes none.

@@ -12,6 +12,9 @@ const (
 	defaultShell    = "/bin/bash"
 )
 
+// InitramfsTools is the initrd that the distribution's own program makes.
+const InitramfsTools = "initramfs-tools"
+
 // setDefaults fills what was left out and notes "default" as its origin. A field that the profile
 // set to its zero value on purpose is filled, too: none of these has a useful one.
 func setDefaults(p *Profile, origins map[string]Origin) {

@@ -96,8 +96,9 @@ type Boot struct {
 	// GuestKernel is the package of a kernel with virtio drivers, for running packages' scripts on a base image
 	// whose own kernel has none: linux-image-generic. It does not get into the image.
 	GuestKernel string `yaml:"guestKernel,omitempty" json:"guestKernel,omitempty"`
-	// Initrd is builtin (made in process: finds root and nothing else).
-	Initrd string `yaml:"initrd,omitempty" json:"initrd,omitempty" jsonschema:"enum=builtin"`
+	// Initrd is builtin (made in process: finds root and nothing else) or initramfs-tools (the distribution's, made by its
+	// own program in the guest, which takes a minute more after each change of the image).
+	Initrd string `yaml:"initrd,omitempty" json:"initrd,omitempty" jsonschema:"enum=builtin,enum=initramfs-tools"`
 	// Cmdline are the kernel's parameters in order, without root=.
 	Cmdline []string `yaml:"cmdline,omitempty" json:"cmdline,omitempty"`
 	// ConfigTxt are lines added to the Raspberry Pi's config.txt.

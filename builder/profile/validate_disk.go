@@ -14,6 +14,8 @@ const (
 	sectorSize   = 512
 	// maxCmdline is COMMAND_LINE_SIZE of arm64 and x86 kernels, less what root= and the loader add.
 	maxCmdline = 2048 - 256
+	// moduleName are the characters of a kernel module's name.
+	moduleName = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
 )
 
 func (v *validator) boot(p Profile) {
@@ -41,7 +43,23 @@ func (v *validator) boot(p Profile) {
 	for i, line := range p.Boot.ConfigTxt {
 		v.oneLine(at("boot.configTxt", i), line)
 	}
+	v.initrd(p)
 	v.cmdline(p.Boot.Cmdline)
+}
+
+func (v *validator) initrd(p Profile) {
+	for i, name := range p.Boot.InitrdModules {
+		bare := strings.TrimSuffix(name, "?")
+		if bare == "" || strings.Trim(bare, moduleName) != "" {
+			v.add(at("boot.initrdModules", i), "%q is no name of a kernel module", name)
+		}
+		if bare != name && p.Boot.Initrd == InitramfsTools {
+			v.add(at("boot.initrdModules", i), "initramfs-tools knows no question mark: it leaves out what the kernel lacks anyway")
+		}
+	}
+	if p.Base.Image != nil && (p.Boot.Initrd == InitramfsTools || len(p.Boot.InitrdModules) > 0) {
+		v.add("boot.initrd", "a base image keeps its own initrd")
+	}
 }
 
 func (v *validator) cmdline(words []string) {
