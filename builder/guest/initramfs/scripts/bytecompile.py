@@ -2,12 +2,15 @@
 
 Usage: bytecompile.py PY3COMPILE CALLS
 
+What is covered while packages are configured (py_compile.py itself) is left to a later call: its calls are written to
+CALLS.late.
+
 PY3COMPILE is the system's own program, which decides what is compiled and by which interpreter: it is loaded once
 instead of being started for each package. CALLS, a file or a pipe, has one call of it in a line, each argument followed
 by the byte 0x1f; or one that pycompile.py noted: a command line, the byte 0x1e, files; with 0x1f between the words. The
 line "end" is the last one. Lines "wake" mean nothing.
 
-Workers ("pythonX.Y -m py_compile -") get BATCH files each, in the order of the calls. So which files share a
+Workers ("pythonX.Y -m py_compile -"; -B: what they import is none of the image's business) get BATCH files each, in the order of the calls. So which files share a
 process depends on the calls alone, never on time: what a process compiled before may show in what it compiles next.
 There is one worker at a time, and one for each processor when the calls have ended. The files that they write are
 those that py3compile would have.
@@ -23,6 +26,7 @@ BATCH = 64  # files: a worker's start takes as long as some five of them
 
 seen = set()  # commands with files
 pending = {}  # a worker's command line: its next files
+late = []  # calls for files that are covered now
 jobs = queue.SimpleQueue()  # (command line, files), and None for each runner
 codes = [0]
 
@@ -32,6 +36,9 @@ def want(command, name):
     if (command, name) in seen:
         return
     seen.add((command, name))
+    if os.path.ismount(name):
+        late.append("\x1f".join(command[:-1]) + "\x1e" + name + "\n")
+        return
     batch = pending.setdefault(command, [])
     batch.append(name)
     if len(batch) == BATCH:
@@ -42,7 +49,7 @@ def note(version, optimize, workers):
     """Takes the place of py3compile's coroutine that feeds a worker."""
     if not isinstance(version, str):
         version = ".".join(str(number) for number in version)
-    command = ("/usr/bin/python" + version,) + (("-O",) if optimize else ()) + ("-m", "py_compile", "-")
+    command = ("/usr/bin/python" + version,) + (("-O",) if optimize else ()) + ("-B", "-m", "py_compile", "-")
     while True:
         want(command, (yield))
 
@@ -107,6 +114,9 @@ def main():
         jobs.put(None)
     for runner in runners:
         runner.join()
+    if late:
+        with open(sys.argv[2] + ".late", "w", encoding="utf-8") as calls:
+            calls.writelines(late)
     return next((code for code in codes if code), 0)
 
 

@@ -174,6 +174,16 @@ byte_compile() {
 	[ "$code" -eq 0 ] || fail "script python3 byte-compiling $code"
 }
 
+# late_compile compiles what was covered before.
+late_compile() {
+	local code
+	[ -s /root/run/edgebake/calls.late ] || return 0
+	inside chroot /root /usr/bin/python3 /run/edgebake/bytecompile.py /run/edgebake/py3compile /run/edgebake/calls.late
+	code=$?
+	[ "$code" -eq 0 ] || fail "script python3 byte-compiling $code"
+	rm /root/run/edgebake/calls.late
+}
+
 # Programs that take long, and that nothing waits for, run beside dpkg, on the other processor. One that is called again
 # waits until its earlier call is over. The scripts find these before the programs themselves, by PATH: packages
 # call programs by name (Debian Policy, 6.1).
@@ -320,6 +330,7 @@ unpack() {
 	[ "$#" -gt 0 ] || return 0
 	alone # it may be their files that are replaced now
 	uncover_programs
+	late_compile
 	say "step unpack"
 	run_dpkg --no-triggers --unpack "$@" || fail "unpack"
 	cover_programs
@@ -413,6 +424,7 @@ configure() {
 	# What comes now finds all programs but the boot files' as they are.
 	alone
 	uncover_programs
+	late_compile
 	beside=
 	PLAIN=yes
 	cover_programs
