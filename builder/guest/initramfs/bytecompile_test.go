@@ -48,6 +48,30 @@ func TestByteCompileIsPy3compile(t *testing.T) {
 	}
 }
 
+// TestByteCompilesCoveredLater asks for a file that is covered, among others: it is compiled once it is uncovered.
+func TestByteCompilesCoveredLater(t *testing.T) {
+	oracle.Need(t, "py3compile")
+	oracle.Need(t, "unshare")
+	dir, script, list := t.TempDir(), filepath.Join(t.TempDir(), "bytecompile.py"), filepath.Join(t.TempDir(), "calls")
+	calls := "wake\n-q\x1fone\x1f\n" + "/usr/bin/python3\x1f-E\x1f-S\x1f/usr/lib/python3.11/py_compile.py\x1eone/a.py\n" + "end\n"
+	for p, data := range map[string][]byte{script: byteCompile, list: []byte(calls)} {
+		if err := os.WriteFile(p, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(t, dir, "unshare", "--mount", "--map-root-user", "sh", "-c", `mount -t tmpfs none three && cp -p one/a.py three && mount --bind three/a.py one/a.py && exec python3 "$@"`, "sh", script, "/usr/bin/py3compile", list)
+	if got := takeCompiled(t, dir); len(got) != 2 {
+		t.Errorf("%d files are compiled, want those of one/b.py and one/sub/c.py", len(got))
+	}
+	run(t, dir, "python3", script, "/usr/bin/py3compile", list+".late")
+	if got := takeCompiled(t, dir); len(got) != 1 {
+		t.Errorf("%d files are compiled later, want that of one/a.py", len(got))
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "*.late")); err != nil || len(left) > 0 {
+		t.Errorf("%v is left in the system (%v)", left, err)
+	}
+}
+
 // sources are some of which the compiled files could differ, and more than a worker gets at once.
 func sources() map[string]string {
 	out := map[string]string{

@@ -100,14 +100,16 @@ def run():
 
 
 def main():
-    runners = [threading.Thread(target=run)]
+    path = sys.argv[2]  # py3compile gets other arguments
+    # Daemons: what fails here ends the program, though they wait for jobs.
+    runners = [threading.Thread(target=run, daemon=True)]
     runners[0].start()
     # Unbuffered, so that a call is heard when it is made.
-    with open(sys.argv[2], encoding="utf-8") as calls:
+    with open(path, encoding="utf-8") as calls:
         listen(sys.argv[1], iter(calls.readline, ""))
     for job in pending.items():
         jobs.put(job)
-    runners += [threading.Thread(target=run) for _ in range((os.cpu_count() or 1) - 1)]
+    runners += [threading.Thread(target=run, daemon=True) for _ in range((os.cpu_count() or 1) - 1)]
     for runner in runners[1:]:
         runner.start()
     for _ in runners:
@@ -115,7 +117,7 @@ def main():
     for runner in runners:
         runner.join()
     if late:
-        with open(sys.argv[2] + ".late", "w", encoding="utf-8") as calls:
+        with open(path + ".late", "w", encoding="utf-8") as calls:
             calls.writelines(late)
     return next((code for code in codes if code), 0)
 
