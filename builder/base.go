@@ -137,14 +137,14 @@ func kernelSource(arch string, src *tree.Reader, tools, root tree.Tree) (initram
 func (c Config) workOnBase(b *base, p packages, src *tree.Reader) (w work, needed bool, err error) {
 	w.before = b.root.Tree
 	status, err := b.status()
-	if err != nil || len(p.extracted) == 0 && !b.needsRepair(status) {
+	if err != nil || len(p.lower) == 0 && !b.needsRepair(status) {
 		w.before = tree.Without(w.before, system.Locks()...)
 		return w, false, err
 	}
 	if w.payload, err = kernelSource(c.Lock.Arch, src, p.guest, w.before); err != nil {
 		return w, false, err
 	}
-	w.job.Repair, w.debs = true, p.extracted
+	w.job.Repair, w.debs = true, p.lower
 	w.normalise = func(ctx context.Context, after tree.Tree) (tree.Tree, error) {
 		return system.NormaliseChanges(ctx, w.before, after, c.Lock.Epoch)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/edgebake/edgebake/builder/cas"
 	"github.com/edgebake/edgebake/builder/deb"
@@ -19,8 +20,10 @@ import (
 
 const (
 	configureVersion = "builder.configure/2"
-	// onBaseVersion is counted apart: it is of what configures over a base image alone.
+	// onBaseVersion is counted apart: it is of what configures over a base image alone; upperVersion of what
+	// configures an upper layer.
 	onBaseVersion = 3
+	upperVersion  = 1
 	// scratchRoom is the free space that maintainer scripts get. The file is sparse: it costs nothing.
 	scratchRoom = 2 << 30
 	mebibyte    = 1 << 20
@@ -28,9 +31,9 @@ const (
 
 // packages are all packages of the lock, unpacked.
 type packages struct {
-	// extracted are the packages themselves; installation is a file system made of them alone,
-	// which a base image has no use for.
-	extracted    []deb.Extracted
+	// lower and upper are the packages themselves, by the lock's layers; installation is a file system made of the
+	// lower ones alone, which a base image has no use for.
+	lower, upper []deb.Extracted
 	installation deb.Installation
 	// guest has the packages that only the guest needs.
 	guest tree.Tree
@@ -62,7 +65,8 @@ func (c Config) fetch(ctx context.Context) (progress.Outcome, error) {
 }
 
 func (c Config) unpack(ctx context.Context, src *tree.Reader) (packages, progress.Outcome, error) {
-	all, err := c.extract(ctx, c.Lock.Packages)
+	lower, upper := c.Lock.Layers()
+	all, err := c.extract(ctx, slices.Concat(lower, upper))
 	if err != nil {
 		return packages{}, progress.Outcome{}, err
 	}
@@ -75,11 +79,11 @@ func (c Config) unpack(ctx context.Context, src *tree.Reader) (packages, progres
 	if err != nil {
 		return packages{}, progress.Outcome{}, err
 	}
-	out := packages{extracted: all, guest: guestTree.Tree}
+	out := packages{lower: all[:len(lower)], upper: all[len(lower):], guest: guestTree.Tree}
 	if c.Lock.Base != nil { // its own dpkg unpacks them, in the guest
 		return out, progress.Outcome{Note: fmt.Sprintf("%d packages", len(all))}, nil
 	}
-	out.installation, err = deb.Install(all, src, c.Lock.Arch, epoch)
+	out.installation, err = deb.Install(out.lower, src, c.Lock.Arch, epoch)
 	return out, progress.Outcome{Note: fmt.Sprintf("%d packages, %d files", len(all), out.installation.Tree.Len())}, err
 }
 
@@ -94,28 +98,50 @@ func (c Config) extract(ctx context.Context, list []lock.Package) ([]deb.Extract
 	return out, err
 }
 
-// configure runs the packages' scripts, once for each set of packages.
+// configure runs the packages' scripts, once for each set of packages. An upper layer is installed in the lower one,
+// as it is configured and kept.
 func (c Config) configure(ctx context.Context, b *base, p packages, src *tree.Reader) (configured, progress.Outcome, error) {
 	key, err := c.ConfiguredKey()
 	if err != nil {
 		return configured{}, progress.Outcome{}, err
 	}
+	if root, ok := tree.Saved(c.Store, key); ok {
+		return configured{root: root, tools: p.guest, ran: c.savedRun(key)}, progress.Outcome{Cached: true}, nil
+	}
+	lowerKey, err := c.lowerKey()
+	if err != nil {
+		return configured{}, progress.Outcome{}, err
+	}
+	out, outcome, err := c.configureLayer(ctx, lowerKey, p, src, func() (work, bool, error) { return c.work(b, p, src) })
+	if err != nil || len(p.upper) == 0 {
+		return out, outcome, err
+	}
+	if outcome.Cached {
+		c.Report.Detail("the parents' packages are in the store, configured")
+	}
+	upper, outcome, err := c.configureLayer(ctx, key, p, src, func() (work, bool, error) { return c.workOnLower(out.root, p, src) })
+	if err != nil {
+		return configured{}, progress.Outcome{}, err
+	}
+	upper.guest = out.guest.Then(upper.guest)
+	return upper, outcome, nil
+}
+
+// configureLayer returns what is saved under key, or does the work and saves it.
+func (c Config) configureLayer(ctx context.Context, key cas.Digest, p packages, src *tree.Reader, find func() (work, bool, error)) (configured, progress.Outcome, error) {
 	unlock, err := c.Store.Lock(ctx, "configure-"+string(key)) // another process may be at it
 	if err != nil {
 		return configured{}, progress.Outcome{}, err
 	}
 	defer unlock()
 	out := configured{tools: p.guest}
-	w, needed, err := c.work(b, p, src)
+	w, needed, err := find()
 	if err != nil || !needed {
 		out.root = w.before
 		return out, progress.Outcome{Note: "nothing to install", Cached: true}, err
 	}
 	if root, ok := tree.Saved(c.Store, key); ok {
-		out.root = root
-		if log, ok, err := c.Store.Result(consoleKey(key)); err == nil && ok {
-			out.console = cas.Digest(log)
-		}
+		out.root, out.ran = root, c.savedRun(key)
 		return out, progress.Outcome{Cached: true}, nil
 	}
 	out.console, out.guest, err = c.runGuest(ctx, w, src, func(scratch string) (err error) {
@@ -132,6 +158,15 @@ func (c Config) configure(ctx context.Context, b *base, p packages, src *tree.Re
 	return out, progress.Outcome{Note: c.reportTimes(out.guest)}, tree.Save(c.Store, key, out.root)
 }
 
+// savedRun has the log of an earlier run, if it was kept.
+func (c Config) savedRun(key cas.Digest) ran {
+	log, ok, err := c.Store.Result(consoleKey(key))
+	if err != nil || !ok {
+		return ran{}
+	}
+	return ran{console: cas.Digest(log)}
+}
+
 // ConfiguredTree returns the packages' files as their scripts left them, without components,
 // overlays and settings, when the store has them: then a bake runs no guest. Only Lock and Store of
 // c are used.
@@ -145,20 +180,38 @@ func (c Config) ConfiguredTree() (tree.Tree, bool) {
 
 // ConfiguredKey is the key of the result that ConfiguredTree returns. Only Lock of c is used.
 func (c Config) ConfiguredKey() (cas.Digest, error) {
-	type pin struct {
-		Name, Version, Arch string
-		SHA256              cas.Digest
+	key, err := c.lowerKey()
+	_, upper := c.Lock.Layers()
+	if err != nil || len(upper) == 0 {
+		return key, err
 	}
-	var pins []pin
-	for _, p := range append(append([]lock.Package{}, c.Lock.Packages...), c.Lock.Guest...) {
-		pins = append(pins, pin{p.Name, p.Version, p.Arch, p.SHA256})
-	}
-	parts := []any{configureVersion, guest.Version, c.Lock.Arch, c.Lock.Epoch, pins}
+	b, err := json.Marshal([]any{key, upperVersion, pins(upper)})
+	return cas.Of(b), err
+}
+
+// lowerKey is the key of the lower layer. It knows nothing of the profile: a lock of the profile's parent has the same.
+func (c Config) lowerKey() (cas.Digest, error) {
+	lower, _ := c.Lock.Layers()
+	parts := []any{configureVersion, guest.Version, c.Lock.Arch, c.Lock.Epoch, pins(slices.Concat(lower, c.Lock.Guest))}
 	if c.Lock.Base != nil {
 		parts = append(parts, c.Lock.Base.Raw, onBaseVersion)
 	}
 	b, err := json.Marshal(parts)
 	return cas.Of(b), err
+}
+
+// packagePin is what a key knows of a package.
+type packagePin struct {
+	Name, Version, Arch string
+	SHA256              cas.Digest
+}
+
+func pins(list []lock.Package) []packagePin {
+	var out []packagePin
+	for _, p := range list {
+		out = append(out, packagePin{p.Name, p.Version, p.Arch, p.SHA256})
+	}
+	return out
 }
 
 func consoleKey(key cas.Digest) cas.Digest { return cas.Of([]byte("console\n" + string(key))) }

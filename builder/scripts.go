@@ -47,6 +47,20 @@ func (c Config) work(b *base, p packages, src *tree.Reader) (w work, needed bool
 	return w, true, err
 }
 
+// workOnLower lets the dpkg of the lower layer, which is configured, install the upper one.
+func (c Config) workOnLower(lower tree.Tree, p packages, src *tree.Reader) (w work, needed bool, err error) {
+	w.before, w.debs = lower, p.upper
+	if c.Lock.Base != nil {
+		w.payload, err = kernelSource(c.Lock.Arch, src, p.guest, lower)
+	} else {
+		w.payload, err = payload(c.Lock.Arch, src, p.guest, lower)
+	}
+	w.normalise = func(ctx context.Context, after tree.Tree) (tree.Tree, error) {
+		return system.NormaliseChanges(ctx, lower, after, c.Lock.Epoch)
+	}
+	return w, true, err
+}
+
 // payload is where the kernel in root and the tools' busybox are. Only that one file is laid over root: the tools have
 // a merged /usr, which need not fit over a root that has none, and a busybox of the root's own may not be static.
 func payload(arch string, src *tree.Reader, tools, root tree.Tree) (initramfs.Source, error) {

@@ -113,15 +113,22 @@ disk: {size: 2GiB}
 checks: [multi-user, no-failed-units, cloud-init, packages]
 `
 
-// TestReproducibleMinimal bakes the small profile, with the distribution's initrd, from two empty stores, and looks at the result
-// with the tools of others: e2fsprogs on this host; dpkg, apt and debsums in the booted image.
+// TestReproducibleMinimal bakes the small profile with two more packages and the distribution's initrd from two empty stores, in
+// one of which the small profile is baked before, and looks at the result with the tools of others: e2fsprogs on this
+// host; dpkg, apt and debsums in the booted image.
 func TestReproducibleMinimal(t *testing.T) {
 	t.Parallel()
-	run, locks, profile := edgebake(t), t.TempDir(), believing(t)
-	first := t.TempDir()
+	tell, locks, profile, first, second := telling(t), t.TempDir(), believing(t), t.TempDir(), t.TempDir()
+	run := quiet(tell)
 	run("lock", profile, "--store", first, "-o", locks)
+	run("lock", "minimal-debian-12-amd64", "--store", first, "-o", locks)
 	a := bake(t, run, profile, first, locks) // boots it too
-	b := bake(t, run, profile, t.TempDir(), locks, "--no-boot")
+	bake(t, run, "minimal-debian-12-amd64", second, locks, "--no-boot")
+	var said string
+	b := bake(t, func(args ...string) (stdout string) { stdout, said = tell(args...); return stdout }, profile, second, locks, "--no-boot", "-v")
+	if want := "the parents' packages are in the store, configured"; !strings.Contains(said, want) {
+		t.Errorf("the packages of the small profile were configured again:\n%s", said)
+	}
 	if x, y := digestOf(t, a), digestOf(t, b); x != y {
 		difference, _, err := image.Diff(t.Context(), a.image, b.image)
 		t.Fatalf("two bakes differ: %s and %s: %v %v", x, y, difference, err)

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/edgebake/edgebake/builder/guest/initramfs"
@@ -94,6 +95,11 @@ type Result struct {
 	Boot     time.Duration // from QEMU's start to the guest's init
 	Total    time.Duration
 	Packages []PackageTime // in the order of running
+}
+
+// Then is what happened in two runs, one after the other.
+func (r Result) Then(next Result) Result {
+	return Result{Boot: r.Boot + next.Boot, Total: r.Total + next.Total, Packages: slices.Concat(r.Packages, next.Packages)}
 }
 
 // Payload reads the guest's kernel from s and makes its initramfs.

@@ -86,6 +86,9 @@ func (l Lock) check(name string) error {
 		if p.Archive < 0 || p.Archive >= len(l.Archives) {
 			return fmt.Errorf("reading lock %s: package %s names archive %d of %d", name, p.Name, p.Archive, len(l.Archives))
 		}
+		if p.Layer != 0 && p.Layer != 1 {
+			return fmt.Errorf("reading lock %s: package %s is in layer %d; there are 0 and 1", name, p.Name, p.Layer)
+		}
 	}
 	return nil
 }

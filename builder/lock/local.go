@@ -2,6 +2,7 @@ package lock
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/edgebake/edgebake/builder/apt"
@@ -28,28 +29,33 @@ func Debs(components []Component) []File {
 	return out
 }
 
-// addLocal offers the local packages to the solver and returns what to ask it for.
-func addLocal(in Inputs, u *apt.Universe, l *Lock) ([]string, error) {
+// addLocal offers the local packages to the solver and returns what to ask it for; own are those of them that a
+// person builds.
+func addLocal(in Inputs, u *apt.Universe, l *Lock) (install, own []string, err error) {
 	files := Debs(in.Components)
 	if len(files) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
+	built := Debs(slices.DeleteFunc(slices.Clone(in.Components), func(c Component) bool { return c.Kind != "debs" }))
 	var packages []apt.Package
-	var install []string
 	for _, f := range files {
 		p, err := readDeb(in.Store, f)
 		if err != nil {
-			return nil, fmt.Errorf("reading package %s: %w", f.Source, err)
+			return nil, nil, fmt.Errorf("reading package %s: %w", f.Source, err)
 		}
 		if p.Arch != in.Profile.Arch && p.Arch != "all" {
-			return nil, fmt.Errorf("reading package %s: it is for %s and the profile for %s", f.Source, p.Arch, in.Profile.Arch)
+			return nil, nil, fmt.Errorf("reading package %s: it is for %s and the profile for %s", f.Source, p.Arch, in.Profile.Arch)
 		}
 		packages = append(packages, p)
-		install = append(install, p.Name+"="+p.Version)
+		ask := p.Name + "=" + p.Version
+		install = append(install, ask)
+		if slices.ContainsFunc(built, func(b File) bool { return b.SHA256 == f.SHA256 }) {
+			own = append(own, ask)
+		}
 	}
 	u.AddLocal(localSource, localPriority, packages)
 	l.Archives = append(l.Archives, Archive{Source: localSource})
-	return install, nil
+	return install, own, nil
 }
 
 // readDeb makes of a package's control file what an index would say of it.

@@ -59,6 +59,22 @@ type Package struct {
 	Reason string `json:"reason,omitempty"`
 	// Upgrades is the version in the base image that this one replaces.
 	Upgrades string `json:"upgrades,omitempty"`
+	// Layer is 1 for what is installed when all others are configured: see Layers.
+	Layer int `json:"layer,omitempty"`
+}
+
+// Layers are the packages that are configured together: those that the profile's parents ask for, with all that they
+// depend on, and those that only the profile's own file and local files ask for. What is configured of the lower
+// layer is kept, and is the same whatever the upper one is. There may be no upper layer.
+func (l Lock) Layers() (lower, upper []Package) {
+	for _, p := range l.Packages {
+		if p.Layer == 0 {
+			lower = append(lower, p)
+		} else {
+			upper = append(upper, p)
+		}
+	}
+	return lower, upper
 }
 
 // Upgraded are the packages that replace another version in the base image.

@@ -46,6 +46,7 @@ func TestParseRefuses(t *testing.T) {
 		"version": {func(l *Lock) { l.Version = 99 }, "version is 99"},
 		"digest":  {func(l *Lock) { l.Packages[0].SHA256 = "xyz" }, "package a"},
 		"archive": {func(l *Lock) { l.Guest[0].Archive = 1 }, "names archive 1 of 1"},
+		"layer":   {func(l *Lock) { l.Packages[0].Layer = 2 }, "is in layer 2"},
 	} {
 		l := sample()
 		tt.change(&l)

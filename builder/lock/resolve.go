@@ -20,6 +20,8 @@ type Inputs struct {
 	Profile       profile.Profile
 	Asked         *profile.Profile
 	ProfileDigest cas.Digest
+	// Own are those of Profile.Packages that its own file names, and none of its parents.
+	Own []string
 	// Keyrings are the contents of the key files by the source's name.
 	Keyrings map[string][]byte
 	Client   *fetch.Client
@@ -62,13 +64,16 @@ func Resolve(ctx context.Context, in Inputs) (Lock, error) {
 	if in.Base != nil {
 		l.Base, l.Epoch = &in.Base.Pin, max(l.Epoch, in.Base.Epoch)
 	}
-	local, err := addLocal(in, universe, &l)
+	local, built, err := addLocal(in, universe, &l)
 	if err != nil {
 		return Lock{}, fmt.Errorf("locking %s: %w", in.Profile.Name, err)
 	}
 	asked := request(in, universe)
 	asked.Install = append(asked.Install, local...)
 	if l.Packages, err = solve(universe, asked); err != nil {
+		return Lock{}, fmt.Errorf("locking %s: %w", in.Profile.Name, err)
+	}
+	if l.Packages, err = layered(in, universe, slices.Concat(in.Own, built), l.Packages); err != nil {
 		return Lock{}, fmt.Errorf("locking %s: %w", in.Profile.Name, err)
 	}
 	if l.Guest, err = guest(in, universe, l.Packages); err != nil {

@@ -43,6 +43,22 @@ type Loaded struct {
 	inFiles map[string]string // the variables that files of overlays have in them
 }
 
+// OwnPackages are those that the profile's own file names, and none of its parents; none when it is built in or has no
+// parents.
+func (l Loaded) OwnPackages() []string {
+	own := l.Sources[len(l.Sources)-1]
+	if len(l.Sources) == 1 || strings.HasPrefix(own, builtinPrefix) {
+		return nil
+	}
+	var out []string
+	for i, name := range l.Profile.Packages {
+		if l.Origins[fmt.Sprintf("packages[%d]", i)].File == own {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
 // Load reads a profile, lays it over its parents, puts in variables and defaults, and checks it.
 // Everything wrong with it is in one *FaultsError; a file that can't be read is another error.
 func Load(ctx context.Context, o Options) (Loaded, error) {

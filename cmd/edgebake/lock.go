@@ -149,7 +149,7 @@ func resolve(ctx context.Context, env *environment, l profile.Loaded, path strin
 	if err != nil {
 		return lock.Lock{}, err
 	}
-	in := lock.Inputs{Profile: l.Profile, ProfileDigest: digest, Keyrings: l.Keyrings, Now: time.Now(), Update: update, Before: before(l, path).Archives}
+	in := lock.Inputs{Profile: l.Profile, ProfileDigest: digest, Own: l.OwnPackages(), Keyrings: l.Keyrings, Now: time.Now(), Update: update, Before: before(l, path).Archives}
 	if keep {
 		old, err := readLock(l, path)
 		if err != nil {
