@@ -72,7 +72,7 @@ func (l loader) pack(name, ext string, index cas.Digest) (cas.Digest, error) {
 		return "", err
 	}
 	defer blob.Close()
-	r, err := deb.Decompress(ext, blob.Reader())
+	r, err := deb.DecompressAt(ext, blob, blob.Size())
 	if err != nil {
 		return "", fmt.Errorf("decompressing %s: %w", name, err)
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/therootcompany/xz"
+
+	"github.com/edgebake/edgebake/builder/image/decode"
 )
 
 const (
@@ -145,12 +147,19 @@ func (f *File) Control() (Stanza, error) {
 func (f *File) Data() (io.ReadCloser, error) { return openMember(f.data, MaxData) }
 
 func openMember(m arMember, limit int64) (io.ReadCloser, error) {
-	in := io.NewSectionReader(m.data, 0, m.data.Size())
-	r, err := Decompress(path.Ext(m.name), in)
+	r, err := DecompressAt(path.Ext(m.name), m.data, m.data.Size())
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", m.name, err)
 	}
 	return &limited{name: m.name, r: r, left: limit, limit: limit}, nil
+}
+
+// DecompressAt is Decompress for size bytes at r, in half the time where they are an .xz.
+func DecompressAt(ext string, r io.ReaderAt, size int64) (io.ReadCloser, error) {
+	if ext == ".xz" {
+		return decode.OpenXZ(r, size), nil
+	}
+	return Decompress(ext, io.NewSectionReader(r, 0, size))
 }
 
 // Decompress returns the decompressed bytes of r. The extension ext names the format: ".xz", ".gz",

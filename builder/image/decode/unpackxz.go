@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"github.com/therootcompany/xz"
 )
@@ -12,6 +13,54 @@ import (
 // xzMemory bounds the buffers of blocks in work. xz -0 makes blocks of 1 MiB, -6 of 24 MiB; of
 // larger blocks fewer are in work, and one that does not fit twice is decoded as a stream.
 const xzMemory = 256 << 20
+
+// OpenXZ reads what the .xz in in, which has size bytes, unpacks to. It is decoded on a core of its own and in little
+// memory: a window (at most 256 MiB, as the file says) and the next piece. The caller bounds how much is read, and has to close it.
+func OpenXZ(in io.ReaderAt, size int64) io.ReadCloser {
+	r, w := io.Pipe()
+	go func() {
+		w.CloseWithError(streamXZ(in, size, w)) // nil is the end
+	}()
+	return r
+}
+
+func streamXZ(in io.ReaderAt, size int64, w io.Writer) error {
+	blocks, err := readXZ(in, size, math.MaxInt64)
+	if err != nil {
+		return err
+	}
+	for i, b := range blocks {
+		if blocks[i].header, err = readBlockHeader(in, b); err != nil {
+			return blockError(blocks, b, err)
+		}
+		if blocks[i].header.dict == 0 {
+			return copyXZ(in, size, w)
+		}
+	}
+	d := newXZDecoder(in)
+	for _, b := range blocks {
+		err := d.stream(context.Background(), b, func(p []byte) error { // it ends when the reader is closed
+			_, err := w.Write(p)
+			return err
+		})
+		if err != nil {
+			return blockError(blocks, b, err)
+		}
+	}
+	return nil
+}
+
+// copyXZ is for filters for machine code, as otherFilters.
+func copyXZ(in io.ReaderAt, size int64, w io.Writer) error {
+	r, err := xz.NewReader(io.NewSectionReader(in, 0, size), xz.DefaultDictMax)
+	if err == nil {
+		_, err = io.Copy(w, r)
+	}
+	if err != nil {
+		return fmt.Errorf("reading xz: %w", err)
+	}
+	return nil
+}
 
 func unpackXZ(ctx context.Context, out *counter, in input, o Options) error {
 	blocks, err := readXZ(in, in.Size(), o.MaxSize)

@@ -20,6 +20,7 @@ const (
 	maxIndex     = 64 << 20  // of one stream: more than two million blocks
 	maxHeader    = 1024      // of a block
 	maxDict      = 256 << 20 // a window of this size at most: xz's largest preset has 64 MiB, and a bake has 512 MiB
+	maxRoom      = 16 << 20  // behind a window
 	filterLZMA2  = 0x21
 
 	checkNone   = 0
@@ -320,7 +321,9 @@ func (d *xzDecoder) whole(b xzBlock, buf []byte) error {
 
 // stream decodes b piece by piece with a window of its dictionary.
 func (d *xzDecoder) stream(ctx context.Context, b xzBlock, emit func([]byte) error) error {
-	if need := b.header.dict + 2*maxChunk; len(d.block.window) < need {
+	dict := int(min(int64(b.header.dict), b.size))
+	// The more room behind the dictionary, the fewer times it is moved.
+	if need := dict + max(2*maxChunk, min(dict, maxRoom)); len(d.block.window) < need {
 		d.block.window = make([]byte, need)
 	}
 	s := newSum(b.check, d.ecma)
