@@ -40,7 +40,11 @@ func (c Config) work(b *base, p packages, src *tree.Reader) (w work, needed bool
 	}
 	w.before = p.installation.Tree
 	w.payload, err = payload(c.Lock.Arch, src, p.guest, w.before)
+	if err != nil {
+		return w, true, err
+	}
 	w.job.Preinst = preinsts(p.installation.Preinsts)
+	w.job.Early, err = early(p.lower)
 	w.normalise = func(ctx context.Context, after tree.Tree) (tree.Tree, error) {
 		return system.Normalise(ctx, w.before, after, src, c.Lock.Epoch)
 	}

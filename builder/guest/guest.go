@@ -25,7 +25,7 @@ import (
 )
 
 // Version changes when the same job would leave different bytes; it belongs in cache keys.
-const Version = "guest/4"
+const Version = "guest/5"
 
 // Defaults of a Job's zero values. The slowest scripts of a Debian base take about 20 s under
 // TCG on one core; a loaded machine may be ten times slower.
@@ -69,8 +69,10 @@ type Job struct {
 	// Absent ones are skipped.
 	First   []string
 	Preinst []Script // in the order of unpacking
-	Noop    []string // programs that do nothing meanwhile; nil is those that write boot files
-	Extra   []Step
+	// Early are configured in this order when the preinst scripts have run, before dpkg chooses an order for the others.
+	Early []string
+	Noop  []string // programs that do nothing meanwhile; nil is those that write boot files
+	Extra []Step
 	// Plain runs every program when and as often as the packages ask: py3compile, depmod, locale-gen and systemd-hwdb do
 	// not run beside dpkg, update-ca-certificates not once at the end, ssh-keygen not at all. The result is the
 	// same but for host keys, which no image keeps; a test shows that this way.

@@ -71,6 +71,7 @@ func (j Job) files() ([]initramfs.File, error) {
 		{Path: "job", Type: tree.Dir, Mode: 0o755},
 		text("job/env", j.env()),
 		text("job/first", lines(j.First)),
+		text("job/early", lines(j.Early)),
 		text("job/noop", lines(j.Noop)),
 		text("job/preinst", preinst),
 		text("job/debs", debs),

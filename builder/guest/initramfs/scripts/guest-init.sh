@@ -9,6 +9,7 @@
 #   /job/env       EPOCH=... CONF=words of dpkg's --force REPAIR=yes or nothing PLAIN=yes or nothing
 #   /job/first     packages to configure one by one before all others
 #   /job/preinst   lines "package architecture version path configure,these,first" ("-" is none)
+#   /job/early     packages to configure after the preinst scripts, before dpkg chooses an order for the others
 #   /job/debs      lines "package file configure,these,first" of packages on the second disk
 #   /job/noop      programs of the image that do nothing meanwhile
 #   /job/steps/    scripts run in their order after everything is configured
@@ -413,6 +414,19 @@ run_preinsts() {
 	done </job/preinst
 }
 
+# configure_early: dpkg is told all at once, and refuses what is configured already.
+configure_early() {
+	[ -s /job/early ] || return 0
+	say "step early"
+	# shellcheck disable=SC2016
+	inside chroot /root /usr/bin/dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^unpacked //p' >/unpacked
+	# Package names hold no blanks or patterns.
+	# shellcheck disable=SC2046
+	set -- $(grep -xFf /unpacked /job/early)
+	[ "$#" -gt 0 ] || return 0
+	run_dpkg --force-depends --no-triggers --configure "$@" || fail "configure early"
+}
+
 configure() {
 	say "step configure"
 	run_dpkg --configure -a || fail "configure -a"
@@ -491,6 +505,7 @@ mount_scratch
 cover
 repair
 run_preinsts
+configure_early
 install_debs
 configure
 run_steps
