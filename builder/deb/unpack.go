@@ -2,9 +2,11 @@ package deb
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -96,20 +98,33 @@ func ExtractAll(ctx context.Context, store *cas.Store, blobs []cas.Digest, jobs 
 	out := make([]Extracted, len(blobs))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(1, jobs))
-	for i, blob := range blobs {
+	for _, i := range largestFirst(store, blobs) {
 		g.Go(func() error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
 			var err error
-			if out[i], err = Extract(ctx, store, blob); err != nil {
-				return fmt.Errorf("unpacking package %s: %w", blob.Short(), err)
+			if out[i], err = Extract(ctx, store, blobs[i]); err != nil {
+				return fmt.Errorf("unpacking package %s: %w", blobs[i].Short(), err)
 			}
 			done()
 			return nil
 		})
 	}
 	return out, g.Wait()
+}
+
+// largestFirst are the indexes of blobs. A kernel, a third of an image's bytes, would keep one core busy alone if it were last.
+func largestFirst(store *cas.Store, blobs []cas.Digest) []int {
+	sizes, order := make([]int64, len(blobs)), make([]int, len(blobs))
+	for i, blob := range blobs {
+		order[i] = i
+		if info, err := os.Stat(store.Path(blob)); err == nil { // one that is missing is somebody else's fault to report
+			sizes[i] = info.Size()
+		}
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(sizes[b], sizes[a]) })
+	return order
 }
 
 // Tree returns the package's files as its data archive has them.
