@@ -33,6 +33,9 @@ var byteCompile []byte
 //go:embed scripts/pycompile.py
 var pyCompile []byte
 
+//go:embed scripts/certificates.pl
+var certificates []byte
+
 //go:embed scripts/image-init.sh
 var imageInit []byte
 
@@ -58,7 +61,8 @@ const (
 // follow it as a second archive (Archive), which the kernel unpacks over it.
 func ForGuest(ctx context.Context, s Source) ([]byte, error) {
 	return build(ctx, s, guestInit, guestModules(s.Arch),
-		File{Path: "bytecompile.py", Mode: 0o644, Data: byteCompile}, File{Path: "pycompile.py", Mode: 0o644, Data: pyCompile})
+		File{Path: "bytecompile.py", Mode: 0o644, Data: byteCompile}, File{Path: "pycompile.py", Mode: 0o644, Data: pyCompile},
+		File{Path: "certificates.pl", Mode: 0o644, Data: certificates})
 }
 
 // CheckGuest says what the kernel of s lacks for ForGuest, busybox aside.

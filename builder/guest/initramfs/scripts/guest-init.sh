@@ -106,9 +106,14 @@ cover_programs() {
 }
 
 # ca-certificates updates /etc/ssl/certs in its postinst without the hooks, and again in the trigger
-# that the postinst activates. Where there are no hooks the second does all that the first does.
+# that the postinst activates. Where there are no hooks the second does all that the first does. The program starts some
+# 900 others; certificates.pl does the same as the one of this digest, Debian 12's.
 cover_certificates() {
 	[ -f /root/usr/sbin/update-ca-certificates ] || return 0
+	case $(sha256sum /root/usr/sbin/update-ca-certificates) in
+	395364bffc7ce85ccbe2de71215f9c6c85c024af3bbd991c75a01c2d2aa3080a*) cp /certificates.pl /root/run/edgebake/ ;;
+	*) rm -f /root/run/edgebake/certificates.pl ;;
+	esac
 	cp -p /root/usr/sbin/update-ca-certificates /root/run/edgebake/
 	mount --bind /root/run/edgebake/certificates /root/usr/sbin/update-ca-certificates || fail "prepare covering update-ca-certificates"
 }
@@ -268,10 +273,14 @@ cover() {
 	END
 	cat >/root/run/edgebake/certificates <<-'END'
 		#!/bin/sh
-		if [ "$#:$1:$2:$DPKG_MAINTSCRIPT_PACKAGE" = "2:--hooksdir::ca-certificates" ] &&
-			[ -z "$(ls -A /etc/ca-certificates/update.d 2>/dev/null)" ]; then
-			exit 0
-		fi
+		case "$#:$1:$2:$DPKG_MAINTSCRIPT_PACKAGE:$(ls -A /etc/ca-certificates/update.d 2>/dev/null)" in
+		2:--hooksdir::ca-certificates:) exit 0 ;;
+		0::::|0:::ca-certificates:)
+			if [ -e /run/edgebake/certificates.pl ] && [ -s /etc/ca-certificates.conf ] &&
+				[ -z "$(ls -A /usr/local/share/ca-certificates 2>/dev/null)" ]; then
+				exec perl /run/edgebake/certificates.pl
+			fi ;;
+		esac
 		exec /run/edgebake/update-ca-certificates "$@"
 	END
 	cat >/root/run/edgebake/systemd-helper <<-'END'
