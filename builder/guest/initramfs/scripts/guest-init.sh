@@ -107,11 +107,12 @@ cover_programs() {
 
 # ca-certificates updates /etc/ssl/certs in its postinst without the hooks, and again in the trigger
 # that the postinst activates. Where there are no hooks the second does all that the first does. The program starts some
-# 900 others; certificates.pl does the same as the one of this digest, Debian 12's.
+# 900 others; certificates.pl does the same as those of these digests: Debian 12's of 20230311 and of 20250419.
 cover_certificates() {
 	[ -f /root/usr/sbin/update-ca-certificates ] || return 0
 	case $(sha256sum /root/usr/sbin/update-ca-certificates) in
-	395364bffc7ce85ccbe2de71215f9c6c85c024af3bbd991c75a01c2d2aa3080a*) cp /certificates.pl /root/run/edgebake/ ;;
+	395364bffc7ce85ccbe2de71215f9c6c85c024af3bbd991c75a01c2d2aa3080a* | 2cb06c85b5f01c4f6b72c3983d9f66d44aac0a7ac997ee55e7e429aedbc3934d*)
+		cp /certificates.pl /root/run/edgebake/ ;;
 	*) rm -f /root/run/edgebake/certificates.pl ;;
 	esac
 	cp -p /root/usr/sbin/update-ca-certificates /root/run/edgebake/
