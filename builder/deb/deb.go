@@ -157,7 +157,7 @@ func openMember(m arMember, limit int64) (io.ReadCloser, error) {
 // DecompressAt is Decompress for size bytes at r, in half the time where they are an .xz.
 func DecompressAt(ext string, r io.ReaderAt, size int64) (io.ReadCloser, error) {
 	if ext == ".xz" {
-		return decode.OpenXZ(r, size), nil
+		return decode.OpenXZ(r, size, maxWindow), nil
 	}
 	return Decompress(ext, io.NewSectionReader(r, 0, size))
 }

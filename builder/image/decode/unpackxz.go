@@ -15,16 +15,17 @@ import (
 const xzMemory = 256 << 20
 
 // OpenXZ reads what the .xz in in, which has size bytes, unpacks to. It is decoded on a core of its own and in little
-// memory: a window (at most 256 MiB, as the file says) and the next piece. The caller bounds how much is read, and has to close it.
-func OpenXZ(in io.ReaderAt, size int64) io.ReadCloser {
+// memory: a dictionary of at most window bytes and the next piece. The caller bounds how much is read, and has to
+// close it.
+func OpenXZ(in io.ReaderAt, size int64, window int) io.ReadCloser {
 	r, w := io.Pipe()
 	go func() {
-		w.CloseWithError(streamXZ(in, size, w)) // nil is the end
+		w.CloseWithError(streamXZ(in, size, window, w)) // nil is the end
 	}()
 	return r
 }
 
-func streamXZ(in io.ReaderAt, size int64, w io.Writer) error {
+func streamXZ(in io.ReaderAt, size int64, window int, w io.Writer) error {
 	blocks, err := readXZ(in, size, math.MaxInt64)
 	if err != nil {
 		return err
@@ -33,8 +34,11 @@ func streamXZ(in io.ReaderAt, size int64, w io.Writer) error {
 		if blocks[i].header, err = readBlockHeader(in, b); err != nil {
 			return blockError(blocks, b, err)
 		}
-		if blocks[i].header.dict == 0 {
-			return copyXZ(in, size, w)
+		switch dict := blocks[i].header.dict; {
+		case dict > window:
+			return blockError(blocks, b, fmt.Errorf("its dictionary of %d bytes is larger than the allowed %d", dict, window))
+		case dict == 0:
+			return copyXZ(in, size, window, w)
 		}
 	}
 	d := newXZDecoder(in)
@@ -51,8 +55,8 @@ func streamXZ(in io.ReaderAt, size int64, w io.Writer) error {
 }
 
 // copyXZ is for filters for machine code, as otherFilters.
-func copyXZ(in io.ReaderAt, size int64, w io.Writer) error {
-	r, err := xz.NewReader(io.NewSectionReader(in, 0, size), xz.DefaultDictMax)
+func copyXZ(in io.ReaderAt, size int64, window int, w io.Writer) error {
+	r, err := xz.NewReader(io.NewSectionReader(in, 0, size), uint32(window))
 	if err == nil {
 		_, err = io.Copy(w, r)
 	}
