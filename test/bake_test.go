@@ -135,8 +135,39 @@ func TestReproducibleMinimal(t *testing.T) {
 	}
 	positive(t, a)
 	believes(t, a)
+	profiled(t, a)
 	distributionInitrd(t, a)
 	checkDisk(t, a.image)
+}
+
+// profiled wants the report to tell where the guest's time went, in both layers.
+func profiled(t testing.TB, b baked) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(b.dir, "report.json"))
+	must(t, err)
+	var report struct {
+		Guest struct {
+			Seconds float64
+			Scripts []struct {
+				Package, Script string
+				Seconds         float64
+			}
+		}
+	}
+	must(t, json.Unmarshal(data, &report))
+	sum, seen := 0.0, map[string]bool{}
+	for _, s := range report.Guest.Scripts {
+		sum += s.Seconds
+		seen[s.Package+" "+s.Script] = true
+	}
+	if sum > report.Guest.Seconds || sum < report.Guest.Seconds/2 {
+		t.Errorf("the guest ran %.1f s and its scripts %.1f s", report.Guest.Seconds, sum)
+	}
+	for _, want := range []string{"base-files postinst", "libc6 preinst", "cloud-init postinst", "debsums unpacking", "python3 byte-compiling"} {
+		if !seen[want] {
+			t.Errorf("the profile has no %s: %s", want, data)
+		}
+	}
 }
 
 // distributionInitrd wants the initrd of initramfs-tools, with the module that the profile adds.

@@ -32,11 +32,12 @@ func localDebs() []aptrepo.Deb {
 	}
 }
 
-// withLocalDebs is a workshop whose profile takes them, and an archive that has what they depend on.
+// withLocalDebs is a workshop whose profile takes them, and an archive that has what they depend on, and what depends on
+// them: so they are not in a layer of their own, which the stand-in for QEMU could not install.
 func withLocalDebs(t *testing.T) *workshop {
 	t.Helper()
 	plugins := map[string]string{"opt/cni/bin/bridge": "b", "opt/cni/bin/host-local": "h", "opt/cni/bin/loopback": "l"}
-	w := newWorkshop(t, program(t), aptrepo.Deb{Name: "helper"}, aptrepo.Deb{Name: "conmon", Version: "2.0.20"},
+	w := newWorkshop(t, program(t), aptrepo.Deb{Name: "helper"}, aptrepo.Deb{Name: "asks", Depends: "mine"}, aptrepo.Deb{Name: "conmon", Version: "2.0.20"},
 		aptrepo.Deb{Name: "containernetworking-plugins", Version: "0.8.7", Programs: plugins})
 	must(t, os.Mkdir(filepath.Join(w.dir, "debs"), 0o755))
 	for _, d := range localDebs() {
@@ -44,7 +45,7 @@ func withLocalDebs(t *testing.T) *workshop {
 	}
 	w.components = "[{name: local, debs: {files: [debs/mine.deb]}}, " +
 		"{name: crio, crio: {version: 1.20.0, source: debs, debs: [debs/cri-o.deb, debs/cri-o-runc.deb], images: pull}}]"
-	w.want("containernetworking-plugins")
+	w.want("containernetworking-plugins", "asks")
 	w.qemu(goodGuest)
 	return w
 }

@@ -11,11 +11,11 @@ import (
 // layered puts the packages that would be chosen without those that are called own first, in the order of a lock that
 // knows nothing of them, and marks all others as the upper layer. There is one layer when that can't be: nothing else
 // is asked for, or it would be other packages.
-func layered(in Inputs, u *apt.Universe, own []string, all []Package) ([]Package, error) {
+func layered(in Inputs, u *apt.Universe, asked apt.Request, own []string, all []Package) ([]Package, error) {
 	if len(own) == 0 {
 		return all, nil
 	}
-	lower, err := solve(u, without(in, u, own))
+	lower, err := solve(u, without(asked, own, in.Keep))
 	switch {
 	case err != nil && !unsolvable(err):
 		return nil, err
@@ -39,12 +39,17 @@ func unsolvable(err error) bool {
 	return errors.As(err, &unknown) || errors.As(err, &unsatisfiable)
 }
 
-// without is the request that does not ask for own. What own forbids stays forbidden.
-func without(in Inputs, u *apt.Universe, own []string) apt.Request {
-	in.Keep = slices.DeleteFunc(slices.Clone(in.Keep), func(p Package) bool { return p.Layer > 0 })
-	r := request(in, u)
-	r.Install = slices.DeleteFunc(r.Install, func(ask string) bool { return slices.Contains(own, ask) && !strings.HasSuffix(ask, "-") })
-	return r
+// without is the request that does not ask for own, and not for kept packages of the upper layer. What own forbids
+// stays forbidden.
+func without(asked apt.Request, own []string, kept []Package) apt.Request {
+	out := slices.Clone(own)
+	for _, p := range kept {
+		if p.Layer > 0 {
+			out = append(out, p.Name+"="+p.Version)
+		}
+	}
+	asked.Install = slices.DeleteFunc(slices.Clone(asked.Install), func(ask string) bool { return slices.Contains(out, ask) && !strings.HasSuffix(ask, "-") })
+	return asked
 }
 
 // within reports whether every package is also one of all.

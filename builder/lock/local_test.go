@@ -79,6 +79,21 @@ func TestLocalPackagesAreSolvedWithTheArchives(t *testing.T) {
 	}
 }
 
+// TestLocalPackagesAreTheUpperLayer but for a component's own ones.
+func TestLocalPackagesAreTheUpperLayer(t *testing.T) {
+	in := localInputs(t, aptrepo.Deb{Name: "tool", Version: "3", Arch: "arm64", Depends: "libseccomp2, conmon"})
+	for kind, want := range map[string]string{"debs": "linux-image-arm64 libseccomp2/1 conmon/1 tool/1", "crio": "linux-image-arm64 libseccomp2 conmon tool"} {
+		in.Components[0].Kind = kind
+		l, err := lock.Resolve(t.Context(), in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, words(l)); d != "" {
+			t.Errorf("%s: %s", kind, d)
+		}
+	}
+}
+
 func TestLocalPackageFaults(t *testing.T) {
 	for name, tt := range map[string]struct {
 		deb  aptrepo.Deb

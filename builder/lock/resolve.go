@@ -73,7 +73,7 @@ func Resolve(ctx context.Context, in Inputs) (Lock, error) {
 	if l.Packages, err = solve(universe, asked); err != nil {
 		return Lock{}, fmt.Errorf("locking %s: %w", in.Profile.Name, err)
 	}
-	if l.Packages, err = layered(in, universe, slices.Concat(in.Own, built), l.Packages); err != nil {
+	if l.Packages, err = layered(in, universe, asked, slices.Concat(in.Own, built), l.Packages); err != nil {
 		return Lock{}, fmt.Errorf("locking %s: %w", in.Profile.Name, err)
 	}
 	if l.Guest, err = guest(in, universe, l.Packages); err != nil {
