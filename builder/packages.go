@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	configureVersion = "builder.configure/2"
+	configureVersion = "builder.configure/3"
 	// onBaseVersion is counted apart: it is of what configures over a base image alone; upperVersion of what
 	// configures an upper layer.
 	onBaseVersion = 3

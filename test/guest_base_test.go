@@ -50,6 +50,7 @@ func TestBakeExtendsAnInterruptedSystem(t *testing.T) {
 	run("bake", little, "--store", store, "-o", filepath.Join(dir, "out"), "--no-boot")
 	s := openSystem(t, store, readLock(t, filepath.Join(dir, "more.lock.json")))
 	s.image = filepath.Join(dir, "out", "little.img")
+	t.Run("unpacked", func(t *testing.T) { unpacksAsDpkg(t, s, readLock(t, filepath.Join(dir, "little.lock.json"))) })
 	t.Run("repair and install", func(t *testing.T) { extendInterrupted(t, s) })
 	t.Run("shortcuts", func(t *testing.T) { compareShortcuts(t, s, readLock(t, filepath.Join(dir, "little.lock.json"))) })
 }

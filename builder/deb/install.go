@@ -83,6 +83,7 @@ type installed struct {
 	replaces                       []Alternatives
 	conffiles                      []string
 	list                           []string // as dpkg lists them: "/.", "/usr", "/usr/bin/x"
+	links                          []string // at the list's end: dpkg makes symbolic links last (lib/dpkg/tarfn.c, tar_extractor)
 	lost                           map[string]bool
 }
 
@@ -114,6 +115,7 @@ func (in *installer) add(x Extracted, src *tree.Reader) error {
 			return err
 		}
 	}
+	p.list = append(p.list, p.links...)
 	if err := p.sumFiles(files, src); err != nil {
 		return fmt.Errorf("unpacking %s: %w", p.name, err)
 	}
@@ -144,7 +146,11 @@ func (in *installer) addFile(p *installed, e tree.Entry) error {
 	if e.Path == "." {
 		shown = "/."
 	}
-	p.list = append(p.list, shown)
+	if e.Type == tree.Symlink {
+		p.links = append(p.links, shown)
+	} else {
+		p.list = append(p.list, shown)
+	}
 	e.Path = in.resolve(e.Path)
 	if e.Type == tree.Hardlink {
 		e.Link = p.unpackedName(in.resolve(e.Link), "/"+e.Link)
