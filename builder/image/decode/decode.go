@@ -2,7 +2,7 @@
 //
 // A Format is how a file is packed: raw, xz, gzip, zstd or qcow2, found by its first bytes. A Raw
 // is the image itself: a blob with holes where it has zeros. Decoding is a stage: its result is
-// remembered under the digest of the file, so each file is decoded once.
+// remembered under the digest of the file, so each file is decoded once. Packages and indexes are read by OpenXZ.
 //
 // Subset: .xz with any checks, blocks and streams (blocks are decoded in parallel from the index;
 // filters other than LZMA2 on one core); gzip and zstd with several members or frames; qcow2
