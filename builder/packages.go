@@ -105,12 +105,13 @@ func (c Config) configure(ctx context.Context, b *base, p packages, src *tree.Re
 	if err != nil {
 		return configured{}, progress.Outcome{}, err
 	}
-	if root, ok := tree.Saved(c.Store, key); ok {
-		return configured{root: root, tools: p.guest, ran: c.savedRun(key)}, progress.Outcome{Cached: true}, nil
-	}
 	lowerKey, err := c.lowerKey()
 	if err != nil {
 		return configured{}, progress.Outcome{}, err
+	}
+	if root, ok := tree.Saved(c.Store, key); ok {
+		c.use(lowerKey)
+		return configured{root: root, tools: p.guest, ran: c.savedRun(key)}, progress.Outcome{Cached: true}, nil
 	}
 	out, outcome, err := c.configureLayer(ctx, lowerKey, p, src, func() (work, bool, error) { return c.work(b, p, src) })
 	if err != nil || len(p.upper) == 0 {
@@ -119,12 +120,24 @@ func (c Config) configure(ctx context.Context, b *base, p packages, src *tree.Re
 	if outcome.Cached {
 		c.Report.Detail("the parents' packages are in the store, configured")
 	}
-	upper, outcome, err := c.configureLayer(ctx, key, p, src, func() (work, bool, error) { return c.workOnLower(out.root, p, src) })
+	upper, outcome, err := c.configureLayer(ctx, key, p, src, func() (work, bool, error) { return c.workOnLower(out, p, src) })
 	if err != nil {
 		return configured{}, progress.Outcome{}, err
 	}
 	upper.guest = out.guest.Then(upper.guest)
 	return upper, outcome, nil
+}
+
+// use tells gc that the tree under key is of use, as the one on which the next changed package will be installed. What its
+// files hold is of use to the tree above.
+func (c Config) use(key cas.Digest) {
+	value, ok, err := c.Store.Result(key)
+	if err != nil || !ok {
+		return
+	}
+	if b, err := c.Store.Open(cas.Digest(value)); err == nil {
+		_ = b.Close() // opening it was the use
+	}
 }
 
 // configureLayer returns what is saved under key, or does the work and saves it.
@@ -232,7 +245,14 @@ func (c Config) runGuest(ctx context.Context, w work, src *tree.Reader, read fun
 		return "", guest.Result{}, err
 	}
 	defer log.Abort() // does nothing after Commit
+	if err := c.copyLog(log, w.log); err != nil {
+		return "", guest.Result{}, err
+	}
+	before := log.Size()
 	result, err = c.runScripts(ctx, dir, scratch, w, log)
+	if err != nil && log.Size() == before { // the guest never started
+		return "", guest.Result{}, err
+	}
 	if err != nil {
 		return "", guest.Result{}, c.keepLog(log, err)
 	}

@@ -29,6 +29,8 @@ type work struct {
 	job guest.Job
 	// debs are packages that the system's own dpkg installs.
 	debs []deb.Extracted
+	// log is what the guest printed that made before; it comes first in the log of this one. Empty when none is kept.
+	log cas.Digest
 	// normalise takes out of the file system what must not differ or leak.
 	normalise func(ctx context.Context, after tree.Tree) (tree.Tree, error)
 }
@@ -52,8 +54,9 @@ func (c Config) work(b *base, p packages, src *tree.Reader) (w work, needed bool
 }
 
 // workOnLower lets the dpkg of the lower layer, which is configured, install the upper one.
-func (c Config) workOnLower(lower tree.Tree, p packages, src *tree.Reader) (w work, needed bool, err error) {
-	w.before, w.debs = lower, p.upper
+func (c Config) workOnLower(below configured, p packages, src *tree.Reader) (w work, needed bool, err error) {
+	lower := below.root
+	w.before, w.debs, w.log = lower, p.upper, below.console
 	if c.Lock.Base != nil {
 		w.payload, err = kernelSource(c.Lock.Arch, src, p.guest, lower)
 	} else {
@@ -124,9 +127,6 @@ func (c Config) reportTimes(r guest.Result) string {
 
 // keepLog saves what the guest printed before it failed, and says where.
 func (c Config) keepLog(log *cas.Writer, cause error) error {
-	if log.Size() == 0 { // the guest never started
-		return cause
-	}
 	blob, err := log.Commit()
 	if err != nil {
 		return errors.Join(cause, err)
@@ -139,6 +139,19 @@ func (c Config) keepLog(log *cas.Writer, cause error) error {
 		return errors.Join(cause, err)
 	}
 	return fmt.Errorf("%w (the guest's whole log is %s)", cause, path)
+}
+
+// copyLog writes an earlier log, if it is still there.
+func (c Config) copyLog(to io.Writer, earlier cas.Digest) error {
+	if earlier == "" || !c.Store.Has(earlier) {
+		return nil
+	}
+	b, err := c.Store.ReadAll(earlier, maxConsole)
+	if err != nil {
+		return err
+	}
+	_, err = to.Write(b)
+	return err
 }
 
 // normalLog makes a console log readable: serial lines end in carriage return and line feed.

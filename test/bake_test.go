@@ -136,6 +136,8 @@ func TestReproducibleMinimal(t *testing.T) {
 	positive(t, a)
 	believes(t, a)
 	profiled(t, a)
+	logged(t, a)
+	logged(t, b)
 	distributionInitrd(t, a)
 	checkDisk(t, a.image)
 }
@@ -167,6 +169,17 @@ func profiled(t testing.TB, b baked) {
 		if !seen[want] {
 			t.Errorf("the profile has no %s: %s", want, data)
 		}
+	}
+}
+
+// logged wants the log of the guest to have both layers, whether the lower one was in the store or not.
+func logged(t testing.TB, b baked) {
+	t.Helper()
+	log, err := os.ReadFile(b.image + ".configure.log")
+	must(t, err)
+	lower, upper := bytes.Index(log, []byte("Setting up libc6")), bytes.Index(log, []byte("Setting up debsums"))
+	if lower < 0 || upper < lower {
+		t.Errorf("the log of %s has libc6 at %d and debsums at %d", b.image, lower, upper)
 	}
 }
 
