@@ -36,6 +36,12 @@ var pyCompile []byte
 //go:embed scripts/certificates.pl
 var certificates []byte
 
+//go:embed scripts/warm.pl
+var warmPerl []byte
+
+//go:embed scripts/ask.sh
+var askPerl []byte
+
 //go:embed scripts/image-init.sh
 var imageInit []byte
 
@@ -62,7 +68,8 @@ const (
 func ForGuest(ctx context.Context, s Source) ([]byte, error) {
 	return build(ctx, s, guestInit, guestModules(s.Arch),
 		File{Path: "bytecompile.py", Mode: 0o644, Data: byteCompile}, File{Path: "pycompile.py", Mode: 0o644, Data: pyCompile},
-		File{Path: "certificates.pl", Mode: 0o644, Data: certificates})
+		File{Path: "certificates.pl", Mode: 0o644, Data: certificates},
+		File{Path: "warm.pl", Mode: 0o644, Data: warmPerl}, File{Path: "ask.sh", Mode: 0o755, Data: askPerl})
 }
 
 // CheckGuest says what the kernel of s lacks for ForGuest, busybox aside.

@@ -99,6 +99,7 @@ cover_programs() {
 		mount --bind /root/run/edgebake/noop "/root$program" || fail "prepare covering $program"
 	done </job/noop
 	[ -z "$PLAIN" ] || return 0
+	cover_perl
 	cover_py3compile
 	cover_certificates
 	cover_library
@@ -131,8 +132,50 @@ cover_py3compile() {
 # masked and no state was saved, two of the calls only say so.
 cover_systemd_helper() {
 	[ -f /root/usr/bin/deb-systemd-helper ] || return 0
-	cp -p /root/usr/bin/deb-systemd-helper /root/run/edgebake/
+	cp -p /root/usr/bin/deb-systemd-helper /root/run/edgebake/perl/
 	mount --bind /root/run/edgebake/systemd-helper /root/usr/bin/deb-systemd-helper || fail "prepare covering deb-systemd-helper"
+}
+
+# Programs in Perl that load much: warm.pl has it loaded. A program that a later package replaces comes after the last cover.
+cover_perl() {
+	local program ready slot
+	mkdir -p /root/run/edgebake/perl
+	[ -x /root/usr/bin/perl ] || return 0
+	cp /warm.pl /ask.sh /root/run/edgebake/perl/
+	rm -f /root/run/edgebake/perl/calls /root/run/edgebake/perl/ready
+	mkfifo /root/run/edgebake/perl/calls /root/run/edgebake/perl/ready
+	# One for each call that waits at the same time; more than these run as they would without.
+	for slot in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+		rm -f "/root/run/edgebake/perl/slot.$slot" "/root/run/edgebake/perl/reply.$slot"
+		mkfifo "/root/run/edgebake/perl/reply.$slot"
+	done
+	exec 8<>/root/run/edgebake/perl/ready
+	(
+		exec 8<&-
+		inside chroot /root /usr/bin/perl /run/edgebake/perl/warm.pl /run/edgebake/perl
+		echo cold 1<>/root/run/edgebake/perl/ready
+	) &
+	read -r ready <&8
+	exec 8>&-
+	if [ "$ready" != ready ]; then
+		rm /root/run/edgebake/perl/calls
+		return 0
+	fi
+	for program in $perl_programs; do
+		[ -f "/root$program" ] || continue
+		cp -p "/root$program" /root/run/edgebake/perl/
+		mount --bind /root/run/edgebake/perl/ask.sh "/root$program" || fail "prepare covering $program"
+	done
+	ln -sf adduser /root/run/edgebake/perl/addgroup
+}
+
+uncover_perl() {
+	local program
+	for program in $perl_programs; do
+		umount "/root$program" 2>/dev/null
+	done
+	[ ! -p /root/run/edgebake/perl/calls ] || echo end 1<>/root/run/edgebake/perl/calls
+	rm -f /root/run/edgebake/perl/calls
 }
 
 # The packages of Python itself compile the standard library by its own py_compile.py. One that was
@@ -252,6 +295,7 @@ uncover_programs() {
 	for file in /root/usr/lib/python3.*/py_compile.py; do
 		umount "$file" 2>/dev/null
 	done
+	uncover_perl
 	umount /root/usr/bin/deb-systemd-helper 2>/dev/null
 	umount /root/usr/bin/py3compile 2>/dev/null
 	umount /root/usr/sbin/update-ca-certificates 2>/dev/null
@@ -299,7 +343,8 @@ cover() {
 				exit 0
 			fi ;;
 		esac
-		exec /run/edgebake/deb-systemd-helper "$@"
+		[ ! -p /run/edgebake/perl/calls ] || . /run/edgebake/perl/ask.sh
+		exec /run/edgebake/perl/deb-systemd-helper "$@"
 	END
 	chmod 755 /root/run/edgebake/certificates /root/run/edgebake/systemd-helper
 	chmod 755 /root/run/edgebake/noop /root/run/edgebake/policy-rc.d /root/run/edgebake/note
@@ -507,6 +552,8 @@ release() {
 	fi
 }
 
+perl_programs="/usr/share/debconf/frontend /usr/share/debconf/fix_db.pl /usr/sbin/adduser /usr/sbin/update-rc.d
+	/usr/sbin/pam-auth-update /usr/sbin/update-locale /usr/bin/linux-update-symlinks"
 policy_time=
 collector=
 beside=
