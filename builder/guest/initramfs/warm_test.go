@@ -31,6 +31,8 @@ if ($what eq 'tell') {
     print "after\n";
     system($0, 'exit', 3);
     exit $? >> 8;
+} elsif ($what eq 'other') {
+    exec $0, @ARGV;
 } elsif ($what eq 'exit') {
     exit shift;
 } elsif ($what eq 'die') {
@@ -59,6 +61,7 @@ line' 'quo"te' 3>&1`,
 		"end of the file":     `$program 'falls off'`,
 		"dies":                `$program die`,
 		"is killed":           `sh -c "$program kill" 2>/dev/null`,
+		"becomes another":     `$program other nested </dev/null`,
 		"nested":              `$program nested </dev/null`,
 		"at the same time":    `for i in 1 2 3 4; do $program tell $i </dev/null >out.$i 3>&1 & done; wait; cat out.*`,
 		"more than slots":     `set -C; for i in 0 1 2; do : >/run/edgebake/perl/slot.$i; done; set +C; $program tell </dev/null`,

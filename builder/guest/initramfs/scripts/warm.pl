@@ -98,19 +98,21 @@ sub reply {
     unlink("$dir/slot.$slot");
 }
 
-my %running; # by the number of a pipe that is open while the copy lives
+my %running; # by the number of a file that can be read when the copy has ended
 
 sub call {
     my ($pid, $slot) = @_;
     my $call = describe($pid) or return reply($pid, $slot, 'real');
-    pipe(my $alive, my $hold) or return reply($pid, $slot, 'real');
     my $child = fork;
     return reply($pid, $slot, 'real') unless defined $child;
     if ($child == 0) {
         eval { run($pid, $call); 1 } or print STDERR $@;
         exit 255;
     }
-    $running{ fileno $alive } = { pipe => $alive, child => $child, caller => $pid, slot => $slot };
+    # Not a pipe, which would be closed when the copy becomes something else by exec.
+    my $process = syscall(PIDFD_OPEN, $child + 0, 0);
+    die "process $child cannot be opened: $!\n" if $process < 0; # callers wait in vain then, and the host ends it
+    $running{$process} = { child => $child, caller => $pid, slot => $slot };
 }
 
 # ended tells the caller how its program ended; a signal is what a shell makes of it.
@@ -158,7 +160,10 @@ sub serve {
         my $files = '';
         vec($files, $_, 1) = 1 for fileno($calls), keys %running;
         next if select($files, undef, undef, undef) < 0;
-        ended(delete $running{$_}) for grep { vec($files, $_, 1) } keys %running;
+        for my $process (grep { vec($files, $_, 1) } keys %running) {
+            ended(delete $running{$process});
+            POSIX::close($process);
+        }
         next unless vec($files, fileno($calls), 1);
         sysread($calls, $text, 4096, length $text) or return;
         while ($text =~ s/^(.*)\n//) {
