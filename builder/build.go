@@ -34,7 +34,9 @@ type Config struct {
 	// Jobs is the number of cores to use.
 	Jobs    int
 	Offline bool
-	Report  progress.Reporter
+	// Plain runs the packages' scripts as they are, without what makes it fast: see guest.Job. The image is the same.
+	Plain  bool
+	Report progress.Reporter
 	// Version of edgebake, for the manifest.
 	Version string
 }

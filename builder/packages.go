@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	configureVersion = "builder.configure/3"
+	configureVersion = "builder.configure/4"
 	// onBaseVersion is counted apart: it is of what configures over a base image alone; upperVersion of what
 	// configures an upper layer.
 	onBaseVersion = 3
@@ -209,6 +209,9 @@ func (c Config) lowerKey() (cas.Digest, error) {
 	if c.Lock.Base != nil {
 		parts = append(parts, c.Lock.Base.Raw, onBaseVersion)
 	}
+	if c.Plain {
+		parts = append(parts, "plain")
+	}
 	b, err := json.Marshal(parts)
 	return cas.Of(b), err
 }
@@ -237,7 +240,7 @@ func (c Config) runGuest(ctx context.Context, w work, src *tree.Reader, read fun
 	}
 	defer release()
 	scratch := filepath.Join(dir, "scratch.img")
-	if err := c.writeScratch(ctx, scratch, w.before, src); err != nil {
+	if err := c.writeScratch(ctx, scratch, w.disk, src); err != nil {
 		return "", guest.Result{}, fmt.Errorf("writing the guest's scratch disk: %w", err)
 	}
 	log, err := c.Store.Create()

@@ -21,8 +21,8 @@ import (
 
 // work is what the guest has to do.
 type work struct {
-	// before is what the scratch disk holds at first.
-	before tree.Tree
+	// before is the file system at first, and disk what the scratch disk holds of it.
+	before, disk tree.Tree
 	// payload is where the guest's kernel and busybox come from.
 	payload initramfs.Source
 	// job says what to run, without the kernel and the disks.
@@ -45,9 +45,20 @@ func (c Config) work(b *base, p packages, src *tree.Reader) (w work, needed bool
 	if err != nil {
 		return w, true, err
 	}
-	w.job.Preinst = preinsts(p.installation.Preinsts)
-	w.job.Early, err = early(p.lower)
+	short := shortened{disk: w.before}
+	if !c.Plain {
+		if short, err = shorten(w.before, src); err != nil {
+			return w, true, err
+		}
+		w.job.Early, err = early(p.lower)
+	}
+	w.disk, w.job.Compile = short.disk, short.calls()
+	w.job.Preinst = short.preinsts(p.installation.Preinsts)
 	w.normalise = func(ctx context.Context, after tree.Tree) (tree.Tree, error) {
+		after, err := short.restore(after)
+		if err != nil {
+			return tree.Tree{}, err
+		}
 		return system.Normalise(ctx, w.before, after, src, c.Lock.Epoch)
 	}
 	return w, true, err
@@ -56,7 +67,7 @@ func (c Config) work(b *base, p packages, src *tree.Reader) (w work, needed bool
 // workOnLower lets the dpkg of the lower layer, which is configured, install the upper one.
 func (c Config) workOnLower(below configured, p packages, src *tree.Reader) (w work, needed bool, err error) {
 	lower := below.root
-	w.before, w.debs, w.log = lower, p.upper, below.console
+	w.before, w.disk, w.debs, w.log = lower, lower, p.upper, below.console
 	if c.Lock.Base != nil {
 		w.payload, err = kernelSource(c.Lock.Arch, src, p.guest, lower)
 	} else {
@@ -93,7 +104,7 @@ func (c Config) runScripts(ctx context.Context, dir, scratch string, w work, log
 	}
 	job := w.job
 	job.Arch, job.Kernel, job.Initrd, job.Scratch, job.Epoch = c.Lock.Arch, kernel, initrd, scratch, c.Lock.Epoch
-	job.TempDir, job.Report, job.Log = dir, c.Report, log
+	job.TempDir, job.Report, job.Log, job.Plain = dir, c.Report, log, c.Plain
 	if len(w.debs) > 0 {
 		job.DebsDisk = filepath.Join(dir, "debs.img")
 		if job.Debs, err = guest.WriteDebs(ctx, job.DebsDisk, c.Store, w.debs, c.Lock.Epoch); err != nil {
@@ -101,15 +112,6 @@ func (c Config) runScripts(ctx context.Context, dir, scratch string, w work, log
 		}
 	}
 	return guest.Configure(ctx, job)
-}
-
-func preinsts(list []deb.Preinst) []guest.Script {
-	var out []guest.Script
-	for _, p := range list {
-		out = append(out, guest.Script{Package: p.Package, Arch: p.Arch, Version: p.Version,
-			Path: "var/lib/dpkg/info/" + p.Qualified + ".preinst", Before: p.PreDepends})
-	}
-	return out
 }
 
 // slowest is how many packages the report names.

@@ -25,7 +25,7 @@ import (
 )
 
 // Version changes when the same job would leave different bytes; it belongs in cache keys.
-const Version = "guest/5"
+const Version = "guest/6"
 
 // Defaults of a Job's zero values. The slowest scripts of a Debian base take about 20 s under
 // TCG on one core; a loaded machine may be ten times slower.
@@ -43,6 +43,7 @@ type Script struct {
 	Package, Arch, Version string
 	Path                   string   // in the scratch disk; "" is var/lib/dpkg/info/PACKAGE.preinst
 	Before                 []string // packages to configure first: its Pre-Depends
+	Skip                   bool     // only they are configured: the script would do nothing
 }
 
 // Step is a shell script run inside after everything is configured, with sh -e.
@@ -71,8 +72,10 @@ type Job struct {
 	Preinst []Script // in the order of unpacking
 	// Early are configured in this order when the preinst scripts have run, before dpkg chooses an order for the others.
 	Early []string
-	Noop  []string // programs that do nothing meanwhile; nil is those that write boot files
-	Extra []Step
+	// Compile are calls of py3compile, each argument with the byte 0x1f behind it, that no script makes.
+	Compile []string
+	Noop    []string // programs that do nothing meanwhile; nil is those that write boot files
+	Extra   []Step
 	// Plain runs every program when and as often as the packages ask: py3compile, depmod, locale-gen and systemd-hwdb do
 	// not run beside dpkg, update-ca-certificates not once at the end, ssh-keygen not at all. The result is the
 	// same but for host keys, which no image keeps; a test shows that this way.

@@ -73,6 +73,7 @@ func (j Job) files() ([]initramfs.File, error) {
 		text("job/first", lines(j.First)),
 		text("job/early", lines(j.Early)),
 		text("job/noop", lines(j.Noop)),
+		text("job/compile", lines(j.Compile)),
 		text("job/preinst", preinst),
 		text("job/debs", debs),
 	}
@@ -114,7 +115,11 @@ func (j Job) preinstLines() (string, error) {
 		if path == "" {
 			path = "var/lib/dpkg/info/" + s.Package + ".preinst"
 		}
-		err := jobLine(&out, s.Package, s.Arch, s.Version, "/"+strings.TrimPrefix(path, "/"), before(s.Before))
+		path = "/" + strings.TrimPrefix(path, "/")
+		if s.Skip {
+			path = "-"
+		}
+		err := jobLine(&out, s.Package, s.Arch, s.Version, path, before(s.Before))
 		if err != nil {
 			return "", fmt.Errorf("describing the guest's job: preinst of %q: %w", s.Package, err)
 		}

@@ -1,13 +1,13 @@
 """Byte-compiles what packages ask for while they are configured, beside dpkg.
 
-Usage: bytecompile.py PY3COMPILE CALLS
+Usage: bytecompile.py PY3COMPILE CALLS...
 
 What is covered while packages are configured (py_compile.py itself) is left to a later call: its calls are written to
-CALLS.late.
+the last one's name and ".late".
 
 PY3COMPILE is the system's own program, which decides what is compiled and by which interpreter: it is loaded once
-instead of being started for each package. CALLS, a file or a pipe, has one call of it in a line, each argument followed
-by the byte 0x1f; or one that pycompile.py noted: a command line, the byte 0x1e, files; with 0x1f between the words. The
+instead of being started for each package. CALLS, files or pipes, are read one after the other. Each has one call of it in
+a line, each argument followed by the byte 0x1f; or one that pycompile.py noted: a command line, the byte 0x1e, files; with 0x1f between the words. The
 line "end" is the last one. Lines "wake" mean nothing.
 
 Workers ("pythonX.Y -m py_compile -"; -B: what they import is none of the image's business) get BATCH files each, in the order of the calls. So which files share a
@@ -100,13 +100,15 @@ def run():
 
 
 def main():
-    path = sys.argv[2]  # py3compile gets other arguments
+    paths = sys.argv[2:]  # py3compile gets other arguments
     # Daemons: what fails here ends the program, though they wait for jobs.
     runners = [threading.Thread(target=run, daemon=True)]
     runners[0].start()
     # Unbuffered, so that a call is heard when it is made.
-    with open(path, encoding="utf-8") as calls:
-        listen(sys.argv[1], iter(calls.readline, ""))
+    py3compile = sys.argv[1]
+    for path in paths:
+        with open(path, encoding="utf-8") as calls:
+            listen(py3compile, iter(calls.readline, ""))
     for job in pending.items():
         jobs.put(job)
     runners += [threading.Thread(target=run, daemon=True) for _ in range((os.cpu_count() or 1) - 1)]
@@ -117,7 +119,7 @@ def main():
     for runner in runners:
         runner.join()
     if late:
-        with open(path + ".late", "w", encoding="utf-8") as calls:
+        with open(paths[-1] + ".late", "w", encoding="utf-8") as calls:
             calls.writelines(late)
     return next((code for code in codes if code), 0)
 

@@ -8,7 +8,8 @@
 # The job's files:
 #   /job/env       EPOCH=... CONF=words of dpkg's --force REPAIR=yes or nothing PLAIN=yes or nothing
 #   /job/first     packages to configure one by one before all others
-#   /job/preinst   lines "package architecture version path configure,these,first" ("-" is none)
+#   /job/preinst   lines "package architecture version path configure,these,first" ("-" is none); a path may be "-", too
+#   /job/compile   calls of py3compile, as bytecompile.py reads them, that no script makes
 #   /job/early     packages to configure after the preinst scripts, before dpkg chooses an order for the others
 #   /job/debs      lines "package file configure,these,first" of packages on the second disk
 #   /job/noop      programs of the image that do nothing meanwhile
@@ -199,6 +200,7 @@ cover_library() {
 collect() {
 	[ -z "$PLAIN" ] || return 0
 	cp /bytecompile.py /root/run/edgebake/
+	cp /job/compile /root/run/edgebake/calls.known
 	rm -f /root/run/edgebake/calls /root/run/edgebake/collected
 	mkfifo /root/run/edgebake/calls
 	# For reading, too: opening does not wait for a reader then, and the reader sees no end between two calls.
@@ -207,7 +209,8 @@ collect() {
 		read -r first <&7
 		[ "$first" = wake ] || exit 0
 		: >/root/run/edgebake/collected
-		inside chroot /root /usr/bin/nice -n 5 /usr/bin/python3 /run/edgebake/bytecompile.py /run/edgebake/py3compile /run/edgebake/calls 7<&-
+		inside chroot /root /usr/bin/nice -n 5 /usr/bin/python3 /run/edgebake/bytecompile.py /run/edgebake/py3compile \
+			/run/edgebake/calls.known /run/edgebake/calls 7<&-
 	) &
 	collector=$!
 }
@@ -215,6 +218,7 @@ collect() {
 byte_compile() {
 	local code
 	[ -n "$collector" ] || return 0
+	[ ! -s /job/compile ] || echo wake >&7
 	[ ! -e /root/run/edgebake/collected ] || say "package python3 byte-compiling"
 	echo end >&7
 	exec 7>&-
@@ -444,6 +448,7 @@ preinst() {
 		# shellcheck disable=SC2046
 		configure_now $(echo "$5" | tr ',' ' ')
 	fi
+	[ "$4" != - ] || return 0
 	[ -f "/root$4" ] || fail "preinst $1: there is no $4"
 	say "package $1 preinst"
 	inside chroot /root /usr/bin/env DPKG_MAINTSCRIPT_PACKAGE="$1" DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT=1 \
