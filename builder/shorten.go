@@ -62,7 +62,7 @@ const maxScript = 256 << 10
 
 func shortScript(r maintscript.Recogniser, e tree.Entry, src *tree.Reader) (maintscript.Short, bool, error) {
 	kind := path.Ext(e.Path)
-	if e.Type != tree.File || path.Dir(e.Path) != infoDir || kind != ".preinst" && kind != ".postinst" || e.Content.Size > maxScript {
+	if e.Type != tree.File || path.Dir(e.Path) != infoDir || kind != ".preinst" && kind != ".postinst" && kind != ".config" || e.Content.Size > maxScript {
 		return maintscript.Short{}, false, nil
 	}
 	in, err := src.Open(e.Content)

@@ -10,6 +10,8 @@
 //   - dh_installsystemd: starts units, when /run/systemd/system is there;
 //   - dh_python3: has py3compile compile the package's modules, which can be done at any time.
 //
+// Some scripts have passages that start hundreds of programs. The few that cost most are known word for word.
+//
 // Supported are these, as the versions of debhelper in Debian 11 to 13 write them; all else is left as it is. Shell scripts
 // only: a fragment in another language is in another form.
 package maintscript
@@ -51,10 +53,14 @@ func New() Recogniser {
 	return r
 }
 
-// Shorten takes fragments out of a script; ok is false when there was nothing to take out. A fragment becomes a command that does
+// Shorten takes fragments out of a script, and replaces passages; ok is false when there was nothing to do. A fragment becomes a command that does
 // nothing: it may be all that is between "then" and "fi".
 func (r Recogniser) Shorten(script string) (s Short, ok bool) {
-	parts := split(script)
+	if !shell(script) {
+		return Short{}, false
+	}
+	quick := quicken(script)
+	parts := split(quick)
 	taken, left := 0, false
 	for _, p := range parts {
 		switch what, args := r.classify(p); {
@@ -67,23 +73,18 @@ func (r Recogniser) Shorten(script string) (s Short, ok bool) {
 			left = true
 		}
 	}
-	if taken == 0 || !shell(script) {
-		return Short{}, false
-	}
-	if !left {
+	if taken > 0 && !left {
 		return s, true
 	}
 	var out strings.Builder
-	taken = 0
 	for _, p := range parts {
 		if what, _ := r.classify(p); what == nothing {
 			out.WriteString(":\n")
-			taken++
 			continue
 		}
 		out.WriteString(p.text)
 	}
-	return Short{Text: out.String()}, taken > 0
+	return Short{Text: out.String()}, out.String() != script
 }
 
 // part is a fragment, or what is between two.

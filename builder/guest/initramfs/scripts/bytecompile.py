@@ -61,7 +61,27 @@ def load(path):
     program = {"__name__": "py3compile", "__file__": "/usr/bin/py3compile"}
     exec(code, program)
     program["py_compile"] = note
+    patch(program)
     return program
+
+
+def patch(program):
+    """Has py3compile read the list of a package's files itself, which dpkg takes longer to say."""
+    files = program.get("dpf")
+    if files is None:
+        return
+    theirs = files.from_package
+    diverted = os.path.getsize("/var/lib/dpkg/diversions") if os.path.exists("/var/lib/dpkg/diversions") else 0
+
+    def from_package(package, extensions=(".py",)):
+        path = "/var/lib/dpkg/info/" + package + ".list"
+        if diverted or not os.path.exists(path):
+            yield from theirs(package, extensions)
+            return
+        with open(path, encoding="utf-8") as names:
+            yield from (name for name in names.read().splitlines() if name.endswith(tuple(extensions)))
+
+    files.from_package = from_package
 
 
 def ask(program, arguments):
