@@ -195,7 +195,8 @@ cover_library() {
 	done
 }
 
-# collect starts bytecompile.py with the first call that is noted: there may be no Python before. What notes
+# collect starts bytecompile.py, at once when the job has calls for it, otherwise with the first that is noted: there may be no
+# Python before. What notes
 # calls writes the line "wake", and then the call.
 collect() {
 	[ -z "$PLAIN" ] || return 0
@@ -206,8 +207,10 @@ collect() {
 	# For reading, too: opening does not wait for a reader then, and the reader sees no end between two calls.
 	exec 7<>/root/run/edgebake/calls
 	(
-		read -r first <&7
-		[ "$first" = wake ] || exit 0
+		if [ ! -s /job/compile ]; then
+			read -r first <&7
+			[ "$first" = wake ] || exit 0
+		fi
 		: >/root/run/edgebake/collected
 		inside chroot /root /usr/bin/nice -n 5 /usr/bin/python3 /run/edgebake/bytecompile.py /run/edgebake/py3compile \
 			/run/edgebake/calls.known /run/edgebake/calls 7<&-
@@ -218,7 +221,6 @@ collect() {
 byte_compile() {
 	local code
 	[ -n "$collector" ] || return 0
-	[ ! -s /job/compile ] || echo wake >&7
 	[ ! -e /root/run/edgebake/collected ] || say "package python3 byte-compiling"
 	echo end >&7
 	exec 7>&-
