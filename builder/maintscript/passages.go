@@ -36,7 +36,7 @@ func among(lines, line string) string {
 // quicken replaces passages of a script.
 func quicken(script string) string {
 	for _, p := range passages() {
-		script = strings.Replace(script, p.is, p.becomes, 1)
+		script = strings.ReplaceAll(script, p.is, p.becomes)
 	}
 	return script
 }

@@ -23,6 +23,7 @@ type bakeOptions struct {
 	noBoot bool
 	force  bool
 	jobs   int
+	plain  bool
 }
 
 func newBake(env *environment) *cobra.Command {
@@ -44,6 +45,7 @@ func newBake(env *environment) *cobra.Command {
 	f.StringVarP(&o.out, "output", "o", "out", "directory of the artifacts")
 	f.BoolVar(&o.noBoot, "no-boot", false, "do not boot the image")
 	f.BoolVar(&o.force, "force", false, "bake and boot anew, also when the image in the output directory is up to date")
+	f.BoolVar(&o.plain, "plain", false, "run the packages' scripts as they are: slower, for comparing the image, which must be the same")
 	f.IntVar(&o.jobs, "jobs", runtime.NumCPU(), "processors to use")
 	return cmd
 }
@@ -73,7 +75,7 @@ func runBake(ctx context.Context, env *environment, o bakeOptions, name string) 
 	defer l.close()
 	k.config = builder.Config{
 		Profile: l.profile, Lock: l.lock, Store: l.store, Client: l.client, Out: o.out, Jobs: o.jobs,
-		Offline: l.offline, Report: env.reporter, Version: programVersion(),
+		Offline: l.offline, Plain: o.plain, Report: env.reporter, Version: programVersion(),
 	}
 	release, err := claimForBake(o.out, writtenBy(l.profile.Profile.Name))
 	if err != nil {

@@ -246,11 +246,18 @@ late_compile() {
 run_beside() {
 	[ -z "$PLAIN" ] || return 0
 	mkdir /root/run/edgebake/bin
+	[ "$CONF" != confnew ] || : >/root/run/edgebake/fresh
 	cat >/root/run/edgebake/bin/depmod <<-'END'
 		#!/bin/sh
 		PATH=${PATH#/run/edgebake/bin:}
 		name=${0##*/}
 		command -v flock >/dev/null && command -v "$name" >/dev/null || exec "$name" "$@"
+		# All packages of a fresh system are there from the start: a trigger only makes the same again.
+		if [ "$name" = systemd-hwdb ] && [ -e /run/edgebake/fresh ]; then
+			[ ! -e /run/edgebake/done.hwdb ] || read -r earlier </run/edgebake/done.hwdb
+			[ "$earlier" != "$*" ] || exit 0
+			echo "$*" >/run/edgebake/done.hwdb
+		fi
 		exec 8>>"/run/edgebake/beside.$name" 9>>/run/edgebake/beside
 		flock -x 8 && flock -s 9 || exit
 		{
@@ -434,12 +441,15 @@ install_debs() {
 configure_now() {
 	local package state
 	for package in "$@"; do
+		case " $configured " in *" $package "*) continue ;; esac
 		# dpkg-query would take longer than all else here.
 		# shellcheck disable=SC2016
 		state=$(awk -v "p=$package" '$1 == "Package:" { n = $2 } n == p && $1 == "Status:" { print $4; exit }' /root/var/lib/dpkg/status)
+		[ "$state" != installed ] || configured="$configured $package"
 		[ "$state" = unpacked ] || continue
 		say "package $package configure"
 		run_dpkg --force-depends --no-triggers --configure "$package" || fail "configure $package"
+		configured="$configured $package"
 	done
 }
 
@@ -565,6 +575,7 @@ perl_programs="/usr/share/debconf/frontend /usr/share/debconf/fix_db.pl /usr/sbi
 policy_time=
 collector=
 beside=
+configured=
 start
 mount_scratch
 cover
