@@ -59,6 +59,10 @@ func (c Config) openBase(ctx context.Context) (*base, progress.Outcome, error) {
 	if err != nil {
 		return nil, progress.Outcome{}, err
 	}
+	if err := fits(b.root.Tree, "its root file system"); err != nil {
+		b.close()
+		return nil, progress.Outcome{}, err
+	}
 	return b, progress.Outcome{Note: fmt.Sprintf("%d files", b.root.Tree.Len()), Cached: raw.Cached}, nil
 }
 

@@ -42,6 +42,9 @@ func (c Config) merge(root tree.Tree, components []tree.Layer, src *tree.Reader)
 		return tree.Tree{}, progress.Outcome{}, err
 	}
 	out, err := system.Settings(merged, src, c.Profile.Profile, c.Lock.Epoch)
+	if err == nil {
+		err = fits(out, "the image")
+	}
 	return out, progress.Outcome{Note: fmt.Sprintf("%d files", out.Len())}, err
 }
 

@@ -84,6 +84,9 @@ func (c Config) unpack(ctx context.Context, src *tree.Reader) (packages, progres
 		return out, progress.Outcome{Note: fmt.Sprintf("%d packages", len(all))}, nil
 	}
 	out.installation, err = deb.Install(out.lower, src, c.Lock.Arch, epoch)
+	if err == nil {
+		err = fits(out.installation.Tree, "the packages' file system")
+	}
 	return out, progress.Outcome{Note: fmt.Sprintf("%d packages, %d files", len(all), out.installation.Tree.Len())}, err
 }
 

@@ -9,7 +9,7 @@ import (
 
 // memory is what the collector keeps the heap below, so that the process stays below 512 MiB with the program's own
 // pages. It costs nothing before a bake comes near it: that is one of some hundred thousand files.
-const memory = 448 << 20
+const memory = 416 << 20
 
 // version is set by the linker (see the Makefile).
 var version = ""
