@@ -243,7 +243,7 @@ func (c Config) runGuest(ctx context.Context, w work, src *tree.Reader, read fun
 	}
 	defer release()
 	scratch := filepath.Join(dir, "scratch.img")
-	if err := c.writeScratch(ctx, scratch, w.disk, src); err != nil {
+	if err := c.writeScratch(ctx, scratch, w.onDisk(), src); err != nil {
 		return "", guest.Result{}, fmt.Errorf("writing the guest's scratch disk: %w", err)
 	}
 	log, err := c.Store.Create()

@@ -21,8 +21,10 @@ import (
 
 // work is what the guest has to do.
 type work struct {
-	// before is the file system at first, and disk what the scratch disk holds of it.
-	before, disk tree.Tree
+	// before is the file system at first.
+	before tree.Tree
+	// short is what the scratch disk holds of it, with fewer scripts; nil is all of it.
+	short *shortened
 	// payload is where the guest's kernel and busybox come from.
 	payload initramfs.Source
 	// job says what to run, without the kernel and the disks.
@@ -35,6 +37,13 @@ type work struct {
 	normalise func(ctx context.Context, after tree.Tree) (tree.Tree, error)
 }
 
+func (w work) onDisk() tree.Tree {
+	if w.short != nil {
+		return w.short.disk
+	}
+	return w.before
+}
+
 // work describes the guest's job; needed is false when there is nothing to do.
 func (c Config) work(b *base, p packages, src *tree.Reader) (w work, needed bool, err error) {
 	if b != nil {
@@ -45,15 +54,15 @@ func (c Config) work(b *base, p packages, src *tree.Reader) (w work, needed bool
 	if err != nil {
 		return w, true, err
 	}
-	short := shortened{disk: w.before}
+	var short shortened
 	if !c.Plain {
 		if short, err = shorten(w.before, src); err != nil {
 			return w, true, err
 		}
+		w.short = &short
 		w.job.Early, err = early(p.lower)
 	}
-	w.disk, w.job.Compile = short.disk, short.calls()
-	w.job.Preinst = short.preinsts(p.installation.Preinsts)
+	w.job.Preinst, w.job.Compile = short.preinsts(p.installation.Preinsts), short.calls()
 	w.normalise = func(ctx context.Context, after tree.Tree) (tree.Tree, error) {
 		after, err := short.restore(after)
 		if err != nil {
@@ -67,7 +76,7 @@ func (c Config) work(b *base, p packages, src *tree.Reader) (w work, needed bool
 // workOnLower lets the dpkg of the lower layer, which is configured, install the upper one.
 func (c Config) workOnLower(below configured, p packages, src *tree.Reader) (w work, needed bool, err error) {
 	lower := below.root
-	w.before, w.disk, w.debs, w.log = lower, lower, p.upper, below.console
+	w.before, w.debs, w.log = lower, p.upper, below.console
 	if c.Lock.Base != nil {
 		w.payload, err = kernelSource(c.Lock.Arch, src, p.guest, lower)
 	} else {
