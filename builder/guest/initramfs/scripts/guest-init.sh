@@ -139,17 +139,13 @@ cover_systemd_helper() {
 
 # Programs in Perl that load much: warm.pl has it loaded. A program that a later package replaces comes after the last cover.
 cover_perl() {
-	local program ready slot
-	mkdir -p /root/run/edgebake/perl
+	local program ready
+	rm -rf /root/run/edgebake/perl
+	mkdir /root/run/edgebake/perl
 	[ -x /root/usr/bin/perl ] || return 0
 	cp /warm.pl /ask.sh /root/run/edgebake/perl/
-	rm -f /root/run/edgebake/perl/calls /root/run/edgebake/perl/ready
-	mkfifo /root/run/edgebake/perl/calls /root/run/edgebake/perl/ready
-	# One for each call that waits at the same time; more than these run as they would without.
-	for slot in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
-		rm -f "/root/run/edgebake/perl/slot.$slot" "/root/run/edgebake/perl/reply.$slot"
-		mkfifo "/root/run/edgebake/perl/reply.$slot"
-	done
+	# One answer for each call that waits at the same time; more than these run as they would without.
+	(cd /root/run/edgebake/perl && mkfifo calls ready reply.0 reply.1 reply.2 reply.3 reply.4 reply.5 reply.6 reply.7 reply.8 reply.9)
 	exec 8<>/root/run/edgebake/perl/ready
 	(
 		exec 8<&-
