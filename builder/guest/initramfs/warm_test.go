@@ -68,6 +68,7 @@ line' 'quo"te' 3>&1`,
 		"another language":    `LC_ALL=C.UTF-8 $program tell </dev/null`,
 		"found by PATH":       `PATH=/run/bin:$PATH; program tell </dev/null`,
 		"fifty one by one":    `for i in $(seq 50); do $program exit $((i % 3)); echo $?; done`,
+		"output one by one":   `for i in $(seq 40); do $program tell $i </dev/null >>out 2>&1; $program nested </dev/null | grep -c after; done; cat out`,
 		"adduser's usage":     `if [ -f /usr/sbin/adduser ]; then $0 /usr/sbin/adduser --help | head -n 3; fi`,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -8,8 +8,10 @@ done
 set +C
 eb_code=real
 if [ -p "/run/edgebake/perl/reply.$eb_slot" ]; then
-	echo "$$ $eb_slot" >/run/edgebake/perl/calls
-	# It can be opened when there is an answer: until then no file of this process has changed.
+	# warm.pl takes this process's open files as soon as it has read the call: none of them may be another one for a
+	# moment, as standard output would be here without a subshell.
+	(echo "$$ $eb_slot" >/run/edgebake/perl/calls)
+	# It can be opened when there is an answer.
 	exec 9<"/run/edgebake/perl/reply.$eb_slot"
 	read -r eb_code <&9
 	exec 9<&-

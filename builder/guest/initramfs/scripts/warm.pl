@@ -54,10 +54,8 @@ sub describe {
 
 # become gives this process the open files and the directory of the other.
 sub become {
-    my ($pid, $call) = @_;
-    my $process = syscall(PIDFD_OPEN, $pid + 0, 0);
-    die "process $pid cannot be opened: $!\n" if $process < 0;
-    my @files = map { take($process, $_) } 0 .. FILES - 1;
+    my ($caller, $call) = @_;
+    my @files = map { take($caller->{process}, $_) } 0 .. FILES - 1;
     for my $number (0 .. FILES - 1) {
         if (defined $files[$number]) {
             defined POSIX::dup2($files[$number], $number) or die "file $number: $!\n";
@@ -66,16 +64,15 @@ sub become {
             POSIX::close($number);
         }
     }
-    POSIX::close($process);
-    chdir("/proc/$pid/cwd") or die "directory of process $pid: $!\n";
+    chdir("/proc/$caller->{pid}/cwd") or die "directory of process $caller->{pid}: $!\n";
     umask($call->{umask});
     %ENV = %{ $call->{env} };
 }
 
 # run is the rest of a copy's life.
 sub run {
-    my ($pid, $call) = @_;
-    become($pid, $call);
+    my ($caller, $call) = @_;
+    become($caller, $call);
     my ($first) = content($call->{program}) =~ /\A(.*)/;
     @ARGV = @{ $call->{arguments} };
     $0 = $call->{path};
@@ -86,33 +83,44 @@ sub run {
     exit 0;
 }
 
-# reply writes a word to a waiting process, if it still is there.
-sub reply {
-    my ($pid, $slot, $word) = @_;
-    my $file;
-    until (sysopen($file, "$dir/reply.$slot", POSIX::O_WRONLY | POSIX::O_NONBLOCK)) {
-        last unless kill(0, $pid);
-        select(undef, undef, undef, 0.002); # it comes: it has nothing else to do
-    }
-    syswrite($file, "$word\n") if $file;
-    unlink("$dir/slot.$slot");
+# ready says whether there is something to read, which for a process is that it has ended.
+sub ready {
+    my ($file, $seconds) = @_;
+    my $files = '';
+    vec($files, $file, 1) = 1;
+    return select($files, undef, undef, $seconds) > 0;
 }
 
-my %running; # by the number of a file that can be read when the copy has ended
+# reply writes a word to a waiting process, if it still is there.
+sub reply {
+    my ($caller, $word) = @_;
+    my $file;
+    until (sysopen($file, "$dir/reply.$caller->{slot}", POSIX::O_WRONLY | POSIX::O_NONBLOCK)) {
+        return if ready($caller->{process}, 0.002); # otherwise it comes: it has nothing else to do
+    }
+    syswrite($file, "$word\n");
+}
 
+# What is there by the number of a file that can be read when a process has ended: copies, and those who wait for them.
+my (%copies, %callers);
+
+# call starts a copy for a process that waits. Its slot is in use until it has ended, since only then it has read its answer.
 sub call {
     my ($pid, $slot) = @_;
-    my $call = describe($pid) or return reply($pid, $slot, 'real');
+    my $process = syscall(PIDFD_OPEN, $pid + 0, 0);
+    return unlink("$dir/slot.$slot") if $process < 0; # it was killed
+    my $caller = $callers{$process} = { pid => $pid, slot => $slot, process => $process };
+    my $call = describe($pid) or return reply($caller, 'real');
     my $child = fork;
-    return reply($pid, $slot, 'real') unless defined $child;
+    return reply($caller, 'real') unless defined $child;
     if ($child == 0) {
-        eval { run($pid, $call); 1 } or print STDERR $@;
+        eval { run($caller, $call); 1 } or print STDERR $@;
         exit 255;
     }
     # Not a pipe, which would be closed when the copy becomes something else by exec.
-    my $process = syscall(PIDFD_OPEN, $child + 0, 0);
-    die "process $child cannot be opened: $!\n" if $process < 0; # callers wait in vain then, and the host ends it
-    $running{$process} = { child => $child, caller => $pid, slot => $slot };
+    my $copy = syscall(PIDFD_OPEN, $child + 0, 0);
+    die "process $child cannot be opened: $!\n" if $copy < 0; # callers wait in vain then, and the host ends it
+    $copies{$copy} = { child => $child, caller => $caller };
 }
 
 # ended tells the caller how its program ended; a signal is what a shell makes of it.
@@ -120,7 +128,7 @@ sub ended {
     my ($copy) = @_;
     waitpid($copy->{child}, 0);
     my $code = $? & 127 ? 128 + ($? & 127) : $? >> 8;
-    reply($copy->{caller}, $copy->{slot}, $code);
+    reply($copy->{caller}, $code);
 }
 
 # able says whether this kernel lets a process take another one's open files.
@@ -158,17 +166,24 @@ sub serve {
     my $text = '';
     while (1) {
         my $files = '';
-        vec($files, $_, 1) = 1 for fileno($calls), keys %running;
+        vec($files, $_, 1) = 1 for fileno($calls), keys %copies, keys %callers;
         next if select($files, undef, undef, undef) < 0;
-        for my $process (grep { vec($files, $_, 1) } keys %running) {
-            ended(delete $running{$process});
+        for my $process (grep { vec($files, $_, 1) } keys %copies) {
+            ended(delete $copies{$process});
+            POSIX::close($process);
+        }
+        for my $process (grep { vec($files, $_, 1) } keys %callers) {
+            my $caller = delete $callers{$process};
+            unlink("$dir/slot.$caller->{slot}");
             POSIX::close($process);
         }
         next unless vec($files, fileno($calls), 1);
         sysread($calls, $text, 4096, length $text) or return;
         while ($text =~ s/^(.*)\n//) {
-            return if $1 eq 'end';
-            call(split(' ', $1));
+            my $line = $1;
+            return if $line eq 'end';
+            my ($pid, $slot) = $line =~ /^([0-9]+) ([0-9]+)$/ or die "a call says '$line'\n";
+            call($pid, $slot);
         }
     }
 }
