@@ -96,8 +96,8 @@ func (s shortened) restore(after tree.Tree) (tree.Tree, error) {
 	return b.Tree()
 }
 
-// preinsts are the scripts that have to run. Of one that is gone what its package pre-depends on is still configured at that time: the order of configuring
-// may show in the result, as in the numbers of users.
+// preinsts are the scripts that have to run. For one that is gone, what its package pre-depends on is still configured at
+// that time: the order of configuring may show in the result, as in the numbers of users.
 func (s shortened) preinsts(list []deb.Preinst) []guest.Script {
 	var out []guest.Script
 	for _, p := range list {

@@ -77,7 +77,7 @@ type Job struct {
 	Noop    []string // programs that do nothing meanwhile; nil is those that write boot files
 	Extra   []Step
 	// Plain runs every program when and as often as the packages ask: py3compile, depmod, locale-gen and systemd-hwdb do
-	// not run beside dpkg, update-ca-certificates not once at the end, ssh-keygen not at all. The result is the
+	// not run beside dpkg, update-ca-certificates not once at the end, ssh-keygen not at all; Perl is not warm. The result is the
 	// same but for host keys, which no image keeps; a test shows that this way.
 	Plain bool
 
