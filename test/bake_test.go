@@ -133,7 +133,6 @@ func TestReproducibleMinimal(t *testing.T) {
 		difference, _, err := image.Diff(t.Context(), a.image, b.image)
 		t.Fatalf("two bakes differ: %s and %s: %v %v", x, y, difference, err)
 	}
-	plainly(t, run, profile, second, locks, a)
 	positive(t, a)
 	believes(t, a)
 	profiled(t, a)
@@ -141,17 +140,6 @@ func TestReproducibleMinimal(t *testing.T) {
 	logged(t, b)
 	distributionInitrd(t, a)
 	checkDisk(t, a.image)
-}
-
-// plainly bakes without all that makes it fast: no script is shortened, no program runs beside another, none is warm. The
-// image must be the same.
-func plainly(t testing.TB, run func(args ...string) string, profile, store, locks string, fast baked) {
-	t.Helper()
-	plain := bake(t, run, profile, store, locks, "--no-boot", "--plain")
-	if x, y := digestOf(t, fast), digestOf(t, plain); x != y {
-		difference, _, err := image.Diff(t.Context(), fast.image, plain.image)
-		t.Errorf("the image is another one with --plain: %s and %s: %v %v", x, y, difference, err)
-	}
 }
 
 // profiled wants the report to tell where the guest's time went, in both layers.
