@@ -181,8 +181,8 @@ func FuzzShorten(f *testing.F) {
 		if ok && short.Text == script {
 			t.Error("nothing was done")
 		}
-		if ok && strings.Count(short.Text, "\n") > strings.Count(script, "\n")+1000 {
-			t.Error("it became longer")
+		if len(short.Text) > 3*len(script) { // what takes a passage's place is at most twice as long
+			t.Errorf("%d bytes became %d", len(script), len(short.Text))
 		}
 	})
 }

@@ -250,6 +250,7 @@ run_beside() {
 		command -v flock >/dev/null && command -v "$name" >/dev/null || exec "$name" "$@"
 		# All packages of a fresh system are there from the start: a trigger only makes the same again.
 		if [ "$name" = systemd-hwdb ] && [ -e /run/edgebake/fresh ]; then
+			earlier=none
 			[ ! -e /run/edgebake/done.hwdb ] || read -r earlier </run/edgebake/done.hwdb
 			[ "$earlier" != "$*" ] || exit 0
 			echo "$*" >/run/edgebake/done.hwdb
