@@ -56,8 +56,8 @@ func (s *solver) nodes() ([]*node, map[string]*node) {
 
 func (s *solver) connect(n *node, byName map[string]*node) {
 	for _, name := range n.after {
-		if m := byName[name]; m != nil {
-			n.needs = append(n.needs, m)
+		if m := byName[name]; m != nil { // to be unpacked first, also where m depends on n
+			n.needs, n.preNeeds = append(n.needs, m), append(n.preNeeds, m)
 		}
 	}
 	for _, d := range s.relations(n.pkg).depends {

@@ -141,10 +141,26 @@ func (r *Release) check(s Source, arch string, now time.Time) error {
 	if asked != r.Suite && asked != r.Codename {
 		return fmt.Errorf("checking Release: suite %s was asked for, but this is suite %q, codename %q", s.Suite, r.Suite, r.Codename)
 	}
-	if archs := strings.Fields(r.fields.Get("Architectures")); len(archs) > 0 && !slices.Contains(archs, arch) {
-		return fmt.Errorf("checking Release: no architecture %s, there are %s", arch, strings.Join(archs, ", "))
+	if list := r.fields.Get("Architectures"); !offered(list, arch) {
+		return fmt.Errorf("checking Release: no architecture %s, there are %s", arch, strings.Join(strings.Fields(list), ", "))
 	}
 	return nil
+}
+
+// Offers reports whether the source has indexes of all its components for an architecture. A flat archive has one
+// index for all, and does not say of which it is.
+func (r *Release) Offers(s Source, arch string) bool {
+	if s.flat() {
+		return false
+	}
+	_, err := r.indexes(s, arch)
+	return err == nil && offered(r.fields.Get("Architectures"), arch)
+}
+
+// offered takes a list that says nothing as one that allows all.
+func offered(architectures, arch string) bool {
+	list := strings.Fields(architectures)
+	return len(list) == 0 || slices.Contains(list, arch)
 }
 
 func (r *Release) defaultPriority() int {

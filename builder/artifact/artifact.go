@@ -265,7 +265,7 @@ func describe(s Set) Manifest {
 	for _, p := range s.Plan.Partitions {
 		m.Disk.Partitions = append(m.Disk.Partitions, describePartition(s.Plan, p))
 	}
-	for _, p := range s.Lock.Packages {
+	for _, p := range s.Lock.Installed() {
 		m.Packages = append(m.Packages, Package{p.Name, p.Version, p.Arch, p.SHA256})
 	}
 	slices.SortFunc(m.Packages, func(a, b Package) int { return strings.Compare(a.Name+":"+a.Arch, b.Name+":"+b.Arch) })

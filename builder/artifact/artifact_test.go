@@ -35,7 +35,8 @@ func set(t *testing.T, dir string) Set {
 	}
 	return Set{
 		Dir: dir, Artifacts: []string{"x.img"}, LockDigest: cas.Of(nil), Reader: tree.NewReader(nil),
-		Lock: lock.Lock{Profile: "p", Arch: "arm64", Packages: []lock.Package{{Name: "zlib1g", Version: "1"}, {Name: "adduser", Version: "3.134"}}},
+		Lock: lock.Lock{Profile: "p", Arch: "arm64", Packages: []lock.Package{{Name: "zlib1g", Version: "1"}, {Name: "adduser", Version: "3.134"},
+			{Name: "zlib1g", Version: "2", Layer: 1, Upgrades: "1"}}},
 		Plan: disk.Plan{Table: disk.MBR, DiskID: 0xabc, Partitions: []disk.Partition{
 			{Number: 1, FS: disk.VFAT, Mount: "/boot/firmware", Tree: fw},
 			{Number: 2, FS: disk.Ext4, Mount: "/", Tree: root},
@@ -109,7 +110,7 @@ func TestWriteIsWhatSha256sumChecks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(again.Files) != 4 || again.Artifacts[0] != m.Artifacts[0] || again.Packages[0].Name != "adduser" {
+	if len(again.Files) != 4 || again.Artifacts[0] != m.Artifacts[0] || len(again.Packages) != 2 || again.Packages[0].Name != "adduser" || again.Packages[1].Version != "2" {
 		t.Errorf("read %+v", again)
 	}
 	paths := []string{"/boot/firmware/cmdline.txt", `/etc/\xff`, "/etc/a", "/etc/b"}

@@ -79,7 +79,7 @@ func (l Lock) check(name string) error {
 			return fmt.Errorf("reading lock %s: %w", name, err)
 		}
 	}
-	for _, p := range append(append([]Package{}, l.Packages...), l.Guest...) {
+	for _, p := range l.all() {
 		if _, err := cas.ParseDigest(string(p.SHA256)); err != nil {
 			return fmt.Errorf("reading lock %s: package %s: %w", name, p.Name, err)
 		}
@@ -90,11 +90,40 @@ func (l Lock) check(name string) error {
 			return fmt.Errorf("reading lock %s: package %s is in layer %d; there are 0 and 1", name, p.Name, p.Layer)
 		}
 	}
+	if err := l.checkTwice(); err != nil {
+		return fmt.Errorf("reading lock %s: %w", name, err)
+	}
 	return nil
 }
 
-// Digest names the lock's content: two locks of one digest give the same image.
+// checkTwice refuses a package that is there twice, unless it is in the lower layer and its new version in the upper one.
+// Over a base image there is no such thing.
+func (l Lock) checkTwice() error {
+	var layers [2]map[string]string
+	for i := range layers {
+		layers[i] = map[string]string{}
+	}
+	for _, p := range l.Packages {
+		if _, twice := layers[p.Layer][p.Name]; twice {
+			return fmt.Errorf("package %s is in layer %d twice", p.Name, p.Layer)
+		}
+		layers[p.Layer][p.Name] = p.Version
+	}
+	for _, p := range l.Packages {
+		below, isBelow := layers[0][p.Name]
+		switch {
+		case l.Base != nil && p.Layer == 1 && isBelow:
+			return fmt.Errorf("package %s is in both layers over a base image", p.Name)
+		case l.Base == nil && p.Layer == 1 && p.Upgrades != below, l.Base == nil && p.Layer == 0 && p.Upgrades != "":
+			return fmt.Errorf("package %s replaces version %q, and the layer below has %q", p.Name, p.Upgrades, below)
+		}
+	}
+	return nil
+}
+
+// Digest names the lock's content but for Host: two locks of one digest give the same image.
 func (l Lock) Digest() (cas.Digest, error) {
+	l.Host = nil
 	b, err := json.Marshal(l)
 	return cas.Of(b), err
 }

@@ -5,7 +5,11 @@
 // still belongs to a profile. Locks hold archive-relative paths, never the host that served them.
 package lock
 
-import "github.com/edgebake/edgebake/builder/cas"
+import (
+	"slices"
+
+	"github.com/edgebake/edgebake/builder/cas"
+)
 
 // Version is the version of the file format.
 const Version = 1
@@ -21,16 +25,21 @@ type Lock struct {
 	RequestDigest cas.Digest `json:"requestDigest"`
 	Arch          string     `json:"arch"`
 	// Epoch is the time, in seconds since 1970, that the image's files and file systems carry: the
-	// newest Date of the archives' Release files.
+	// newest Date of the archives' Release files, or that of the lock on top of which this one was made.
 	Epoch int64 `json:"epoch"`
 	// Base is the image to start from; nil when the image is made from packages alone.
 	Base *Base `json:"base,omitempty"`
-	// Archives are the apt sources as they were: Name is the profile's name of the source.
+	// Archives are the apt sources as they were: Source is the profile's name. A lock that was made on top of another
+	// has, behind its own, those of the lower layer as they were then, for its packages' sake.
 	Archives []Archive `json:"archives"`
-	// Packages of the image, in the order of the solver (dependencies first).
+	// Packages of the image, in the order of the solver (dependencies first). A name is there twice when a package of the
+	// lower layer is replaced by one of the upper: see Installed.
 	Packages []Package `json:"packages"`
 	// Guest are the packages that the configuring guest boots from: kernel and static busybox.
 	Guest []Package `json:"guest"`
+	// Host are packages of which programs run on the machine that bakes, by its architecture: the image's version of
+	// Python, which byte-compiles there what an emulated processor would take long for. What is in the image does not depend on them.
+	Host map[string][]Package `json:"host,omitempty"`
 	// Components by the profile's names.
 	Components []Component `json:"components,omitempty"`
 }
@@ -57,7 +66,7 @@ type Package struct {
 	SHA256  cas.Digest `json:"sha256"`
 	// Reason says why the package is in the set: "requested", "essential", or "NAME depends".
 	Reason string `json:"reason,omitempty"`
-	// Upgrades is the version in the base image that this one replaces.
+	// Upgrades is the version in the base image, or in the lower layer, that this one replaces.
 	Upgrades string `json:"upgrades,omitempty"`
 	// Layer is 1 for what is installed when all others are configured: see Layers.
 	Layer int `json:"layer,omitempty"`
@@ -77,7 +86,32 @@ func (l Lock) Layers() (lower, upper []Package) {
 	return lower, upper
 }
 
-// Upgraded are the packages that replace another version in the base image.
+// Installed are the packages that the image has in the end, as if it were locked anew: the new version of a package of
+// the lower layer stands in the old one's place, and replaces none.
+func (l Lock) Installed() []Package {
+	out, upper := l.Layers()
+	lower := len(out)
+	for _, p := range upper {
+		if old := named(out[:lower], p.Name); old != nil {
+			p.Layer, p.Upgrades = 0, ""
+			*old = p
+			continue
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// named returns the package of that name in the list, or nil.
+func named(list []Package, name string) *Package {
+	i := slices.IndexFunc(list, func(p Package) bool { return p.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &list[i]
+}
+
+// Upgraded are the packages that replace another version, in the base image or in the lower layer.
 func (l Lock) Upgraded() []Package {
 	var out []Package
 	for _, p := range l.Packages {

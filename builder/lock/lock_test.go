@@ -3,6 +3,7 @@ package lock
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -47,6 +48,13 @@ func TestParseRefuses(t *testing.T) {
 		"digest":  {func(l *Lock) { l.Packages[0].SHA256 = "xyz" }, "package a"},
 		"archive": {func(l *Lock) { l.Guest[0].Archive = 1 }, "names archive 1 of 1"},
 		"layer":   {func(l *Lock) { l.Packages[0].Layer = 2 }, "is in layer 2"},
+		"twice":   {func(l *Lock) { l.again(0, "") }, "package a is in layer 0 twice"},
+		"thrice":  {func(l *Lock) { l.again(1, "1"); l.again(1, "1") }, "package a is in layer 1 twice"},
+		"both":    {func(l *Lock) { l.again(1, "") }, `package a replaces version "", and the layer below has "1"`},
+		"other":   {func(l *Lock) { l.again(1, "0") }, `package a replaces version "0", and the layer below has "1"`},
+		"nothing": {func(l *Lock) { l.Packages[0].Upgrades = "0" }, `package a replaces version "0"`},
+		"alone":   {func(l *Lock) { l.Packages[0].Layer, l.Packages[0].Upgrades = 1, "0" }, `package a replaces version "0"`},
+		"base":    {func(l *Lock) { l.again(1, "1"); l.Base = &Base{} }, "package a is in both layers over a base image"},
 	} {
 		l := sample()
 		tt.change(&l)
@@ -61,6 +69,28 @@ func TestParseRefuses(t *testing.T) {
 		if _, err := Parse(path, data); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// again puts package a into the lock once more.
+func (l *Lock) again(layer int, upgrades string) {
+	p := l.Packages[0]
+	p.Version, p.Layer, p.Upgrades = "2", layer, upgrades
+	l.Packages = append(l.Packages, p)
+}
+
+// TestInstalled counts a package once that is in both layers.
+func TestInstalled(t *testing.T) {
+	l := sample()
+	l.again(1, "1")
+	l.Packages = append(l.Packages, Package{Name: "c", Layer: 1})
+	was := slices.Clone(l.Packages)
+	got := l.Installed()
+	if len(got) != 2 || got[0].Name != "a" || got[0].Version != "2" || got[0].Layer != 0 || got[0].Upgrades != "" || got[1].Name != "c" || got[1].Layer != 1 {
+		t.Errorf("got %+v", got)
+	}
+	if d := cmp.Diff(was, l.Packages); d != "" {
+		t.Errorf("the lock was changed: %s", d)
 	}
 }
 
@@ -112,10 +142,12 @@ func TestKeep(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"version":1,"archives":[],"packages":[]}`))
 	f.Add([]byte(`{"version":1,"packages":[{"archive":-1}]}`))
+	f.Add([]byte(`{"version":1,"packages":[{"name":"a","layer":-1}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		l, err := Parse("fuzz", data)
 		if err == nil {
 			l.Requests() // indexes were checked: this must not panic
+			l.Installed()
 		}
 	})
 }

@@ -1,6 +1,8 @@
 package lock
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,15 +25,22 @@ func (l Lock) Requests() []fetch.Request {
 	if l.Base != nil {
 		add(fetch.Request{Name: "base image", URLs: l.Base.URLs, Size: l.Base.Size, Digest: l.Base.SHA256})
 	}
-	for _, list := range [][]Package{l.Packages, l.Guest} {
-		for _, p := range list {
-			add(fetch.Request{Name: p.Name + " " + p.Version, URLs: l.packageURLs(p), Size: p.Size, Digest: p.SHA256})
-		}
+	for _, p := range l.all() {
+		add(fetch.Request{Name: p.Name + " " + p.Version, URLs: l.packageURLs(p), Size: p.Size, Digest: p.SHA256})
 	}
 	for _, c := range l.Components {
 		for _, r := range c.Requests() {
 			add(r)
 		}
+	}
+	return out
+}
+
+// all are the packages of the image, the guest, and machines that bake.
+func (l Lock) all() []Package {
+	out := slices.Concat(l.Packages, l.Guest)
+	for _, arch := range slices.Sorted(maps.Keys(l.Host)) {
+		out = append(out, l.Host[arch]...)
 	}
 	return out
 }

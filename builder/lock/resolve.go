@@ -32,13 +32,17 @@ type Inputs struct {
 	Components []Component
 	// Now is compared with the archives' Valid-Until.
 	Now time.Time
-	// Keep are packages of an older lock that stay at their version, unless Update names them.
+	// Keep are packages of an older lock (Lock.Installed) that stay at their version, unless Update names them.
 	Keep   []Package
 	Update []string
 	// Before are the archives of an older lock: one of the same URL and suite must not be older now.
 	Before []Archive
-	// KeepGuest is the same for the guest's packages.
+	// KeepGuest and KeepHost are the same for the packages of the guest and of the machine that bakes.
 	KeepGuest []Package
+	KeepHost  map[string][]Package
+	// OnTop is an older lock whose lower layer stays as it is: what differs is put on top of it. CheckOnTop has allowed
+	// that, and Keep is what it has installed. Nil lets the layers be as they would without an older lock.
+	OnTop *Lock
 }
 
 // guestPackages are what the configuring guest needs besides the image's own kernel.
@@ -68,16 +72,25 @@ func Resolve(ctx context.Context, in Inputs) (Lock, error) {
 	if err != nil {
 		return Lock{}, fmt.Errorf("locking %s: %w", in.Profile.Name, err)
 	}
+	if err := offerHeld(ctx, in, universe); err != nil {
+		return Lock{}, fmt.Errorf("locking %s: %w", in.Profile.Name, err)
+	}
 	asked := request(in, universe)
 	asked.Install = append(asked.Install, local...)
 	if l.Packages, err = solve(universe, asked); err != nil {
 		return Lock{}, fmt.Errorf("locking %s: %w", in.Profile.Name, err)
+	}
+	if in.OnTop != nil {
+		return stack(in, universe, l)
 	}
 	if l.Packages, err = layered(in, universe, asked, slices.Concat(in.Own, built), l.Packages); err != nil {
 		return Lock{}, fmt.Errorf("locking %s: %w", in.Profile.Name, err)
 	}
 	if l.Guest, err = guest(in, universe, l.Packages); err != nil {
 		return Lock{}, fmt.Errorf("locking the guest of %s: %w", in.Profile.Name, err)
+	}
+	if l.Host, err = host(ctx, in, universe, sources, l); err != nil {
+		return Lock{}, fmt.Errorf("locking %s: %w", in.Profile.Name, err)
 	}
 	return l, nil
 }
@@ -117,17 +130,18 @@ func sourcesOf(in Inputs) ([]apt.Source, []Archive) {
 	return sources, archives
 }
 
-// known is the Date that an archive had in an older lock, or zero.
+// known is the Date that an archive had in an older lock, the newest where it has several, or zero.
 func known(before []Archive, url, suite string) time.Time {
+	var newest time.Time
 	for _, a := range before {
 		if a.URL != url || a.Suite != suite || url == "" {
 			continue
 		}
-		if at, err := time.Parse(time.RFC3339, a.Date); err == nil {
-			return at
+		if at, err := time.Parse(time.RFC3339, a.Date); err == nil && at.After(newest) {
+			newest = at
 		}
 	}
-	return time.Time{}
+	return newest
 }
 
 // request is what the profile asks the solver for. A package to be kept is asked for at its

@@ -26,6 +26,7 @@ type lockOptions struct {
 	check  bool
 	keep   bool
 	update []string
+	onTop  bool
 	out    string
 }
 
@@ -36,8 +37,12 @@ func newLock(env *environment) *cobra.Command {
 		Long: long("lock asks the archives what the profile's packages are now and writes NAME.lock.json with the size and\n"+
 			"SHA-256 of every input: beside the profile's file, or into the current directory for a built-in one.\n"+
 			"With --check it only says whether the lock still belongs to the profile. With --update it takes new\n"+
-			"versions of the named packages and keeps all others where the archives still have them.",
-			"edgebake lock my-node.yaml\nedgebake lock my-node.yaml --check\nedgebake lock my-node.yaml --update openssh-server"),
+			"versions of the named packages and keeps all others where the archives still have them.\n\n"+
+			"The next bake then configures all packages of the profile's parents anew. With --on-top it does not: what\n"+
+			"changes is installed over them as they were configured, by the image's own dpkg. The lock then has both\n"+
+			"versions, and a bake from an empty store installs one over the other as well.",
+			"edgebake lock my-node.yaml\nedgebake lock my-node.yaml --check\nedgebake lock my-node.yaml --update openssh-server\n"+
+				"edgebake lock my-node.yaml --update openssl --on-top"),
 		ValidArgsFunction: completeProfile,
 		RunE:              func(cmd *cobra.Command, args []string) error { return runLock(cmd.Context(), env, o, args[0]) },
 	}
@@ -45,12 +50,16 @@ func newLock(env *environment) *cobra.Command {
 	cmd.Flags().BoolVar(&o.check, "check", false, "exit with 4 when the lock is stale or missing; change nothing")
 	cmd.Flags().BoolVar(&o.keep, "keep", false, "keep every version; for a changed overlay or setting this needs no network")
 	cmd.Flags().StringArrayVar(&o.update, "update", nil, "take the new version of this package alone (repeatable)")
+	cmd.Flags().BoolVar(&o.onTop, "on-top", false, "with --update or --keep: install what changes over the parents' packages as they are configured")
 	cmd.Flags().StringVarP(&o.out, "output", "o", "", "directory of the lock")
 	cmd.MarkFlagsMutuallyExclusive("check", "update", "keep")
 	return cmd
 }
 
 func runLock(ctx context.Context, env *environment, o lockOptions, name string) error {
+	if o.onTop && !o.keep && len(o.update) == 0 {
+		return usagef("--on-top goes with --update PACKAGE or --keep: without them all packages get new versions")
+	}
 	l, err := o.set.load(ctx, name)
 	if err != nil {
 		return env.faults(err)
@@ -66,13 +75,18 @@ func runLock(ctx context.Context, env *environment, o lockOptions, name string) 
 	if o.check {
 		return runLockCheck(env, l, path)
 	}
-	pinned, err := o.resolve(ctx, env, l, path)
+	pinned, err := o.pin(ctx, env, l, path)
 	if err != nil {
 		return err
 	}
 	if path, err = pinned.Write(dir); err != nil {
 		return err
 	}
+	return env.tellLock(path, pinned)
+}
+
+// tellLock says what was pinned, and what of it deserves a look.
+func (env *environment) tellLock(path string, pinned lock.Lock) error {
 	firstUse := pinned.FirstUse()
 	for _, name := range firstUse {
 		env.reporter.Warn("nobody publishes a hash of %s: it is pinned as it came", name)
@@ -80,14 +94,18 @@ func runLock(ctx context.Context, env *environment, o lockOptions, name string) 
 	if len(firstUse) > 0 {
 		env.reporter.Note("who knows a hash writes it into the profile: sha256 or sha512 of a file, NAME@sha256:DIGEST of a container image")
 	}
-	upgraded := pinned.Upgraded()
+	below := "lower layer"
+	if pinned.Base != nil {
+		below = "base image"
+	}
+	upgraded, packages := pinned.Upgraded(), len(pinned.Installed())
 	for _, p := range upgraded {
-		env.reporter.Note("%s %s of the base image is replaced by %s (%s)", p.Name, p.Upgrades, p.Version, p.Reason)
+		env.reporter.Note("%s %s of the %s is replaced by %s (%s)", p.Name, p.Upgrades, below, p.Version, p.Reason)
 	}
 	if env.settings.json {
-		return env.printJSON(map[string]any{"path": path, "packages": len(pinned.Packages), "upgrades": len(upgraded), "components": len(pinned.Components), "firstUse": firstUse})
+		return env.printJSON(map[string]any{"path": path, "packages": packages, "upgrades": len(upgraded), "components": len(pinned.Components), "firstUse": firstUse})
 	}
-	fmt.Fprintf(env.stdout, "%s: %d packages, %d components\n", path, len(pinned.Packages), len(pinned.Components))
+	fmt.Fprintf(env.stdout, "%s: %d packages, %d components\n", path, packages, len(pinned.Components))
 	return nil
 }
 
@@ -110,10 +128,10 @@ func runLockCheck(env *environment, l profile.Loaded, path string) error {
 	return nil
 }
 
-// resolve makes a new lock; with --keep it takes all it can of the lock at path.
-func (o lockOptions) resolve(ctx context.Context, env *environment, l profile.Loaded, path string) (lock.Lock, error) {
+// pin makes a new lock; with --keep it takes all it can of the lock at path.
+func (o lockOptions) pin(ctx context.Context, env *environment, l profile.Loaded, path string) (lock.Lock, error) {
 	if !o.keep {
-		return resolve(ctx, env, l, path, o.update, len(o.update) > 0)
+		return o.resolve(ctx, env, l, path)
 	}
 	old, err := readLock(l, path)
 	if err != nil {
@@ -126,7 +144,7 @@ func (o lockOptions) resolve(ctx context.Context, env *environment, l profile.Lo
 	if kept, ok, err := o.keepAll(env, l, old, digest); ok || err != nil {
 		return kept, err
 	}
-	return resolve(ctx, env, l, path, nil, true)
+	return o.resolve(ctx, env, l, path)
 }
 
 // keepAll keeps every version, and takes files of the machine as they are now.
@@ -143,22 +161,11 @@ func (o lockOptions) keepAll(env *environment, l profile.Loaded, old lock.Lock, 
 	return kept, ok, err
 }
 
-// resolve asks the archives. With keep, the versions of the lock at path stay, but for update's.
-func resolve(ctx context.Context, env *environment, l profile.Loaded, path string, update []string, keep bool) (lock.Lock, error) {
-	digest, err := profile.Digest(l)
+// resolve asks the archives. With --keep and --update, versions of the lock at path stay.
+func (o lockOptions) resolve(ctx context.Context, env *environment, l profile.Loaded, path string) (lock.Lock, error) {
+	in, err := o.inputs(l, path)
 	if err != nil {
 		return lock.Lock{}, err
-	}
-	in := lock.Inputs{Profile: l.Profile, ProfileDigest: digest, Own: l.OwnPackages(), Keyrings: l.Keyrings, Now: time.Now(), Update: update, Before: before(l, path).Archives}
-	if keep {
-		old, err := readLock(l, path)
-		if err != nil {
-			return lock.Lock{}, err
-		}
-		if err := checkUpdate(old, update); err != nil {
-			return lock.Lock{}, err
-		}
-		in.Keep, in.KeepGuest = old.Packages, old.Guest
 	}
 	if in.Store, err = env.openStore(); err != nil {
 		return lock.Lock{}, err
@@ -186,6 +193,28 @@ func resolve(ctx context.Context, env *environment, l profile.Loaded, path strin
 	}
 	pinned, err := lock.Resolve(ctx, in)
 	return pinned, supply(err, supplyArchive)
+}
+
+// inputs are what needs neither store nor network.
+func (o lockOptions) inputs(l profile.Loaded, path string) (in lock.Inputs, err error) {
+	digest, err := profile.Digest(l)
+	if err != nil {
+		return in, err
+	}
+	in = lock.Inputs{Profile: l.Profile, ProfileDigest: digest, Own: l.OwnPackages(), Keyrings: l.Keyrings, Now: time.Now(), Update: o.update, Before: before(l, path).Archives}
+	if !o.keep && len(o.update) == 0 {
+		return in, nil
+	}
+	old, err := readLock(l, path)
+	if err != nil {
+		return in, err
+	}
+	in.Keep, in.KeepGuest, in.KeepHost = old.Installed(), old.Guest, old.Host
+	if err := checkUpdate(old, o.update); err != nil || !o.onTop {
+		return in, err
+	}
+	in.OnTop = &old
+	return in, old.CheckOnTop(l.Profile, o.update)
 }
 
 // before is the lock at path, if there is a readable one.

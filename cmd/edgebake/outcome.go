@@ -111,6 +111,7 @@ func remedies() []remedy {
 		{exitUnverified, as[*token.WrongCAError]("take the token of the cluster whose certificate this is, or the certificate of the token's cluster (https://CLOUDCORE:10002/ca.crt)")},
 		{exitStale, as[*lock.StaleError]("edgebake lock PROFILE takes what the archives have now; with --keep it keeps every version")},
 		{exitStale, as[*lock.MissingError]("edgebake lock PROFILE")},
+		{exitFailed, as[*lock.OnTopError]("the lock stays as it is: the same command without --on-top makes one whose bake configures all packages anew")},
 		{exitStale, as[*lockError]("restore it, or write it anew: edgebake lock PROFILE")},
 		{exitUnverified, as[*apt.RollbackError]("nothing was changed: name another mirror (--mirror PREFIX=URL), or try again later; who wants the older packages removes the lock first")},
 		{exitUnverified, as[*cas.MismatchError]("nothing of it was kept: try again, or another mirror (--mirror PREFIX=URL); if the archive changed: edgebake lock PROFILE")},

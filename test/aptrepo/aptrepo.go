@@ -44,6 +44,7 @@ type Repo struct {
 	debs  []Deb
 	Suite string // default "stable"
 	Arch  string // default "arm64"
+	Other string // a second architecture; none when empty
 	// Date of the Release; zero is a fixed one.
 	Date time.Time
 	// ValidUntil of the Release; zero leaves the field out.

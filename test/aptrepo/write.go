@@ -40,19 +40,27 @@ func (r *Repo) SignWithSubkey() string {
 // Write makes the archive in dir and returns dir.
 func (r *Repo) Write(dir string) string {
 	r.t.Helper()
-	var own, all strings.Builder
+	var own, all, other strings.Builder
 	for _, d := range r.debs {
-		index := &own
-		if r.SplitAll && or(d.Arch, "all") == "all" {
-			index = &all
+		switch everywhere := or(d.Arch, "all") == "all"; {
+		case r.SplitAll && everywhere:
+			r.writeDeb(dir, d, &all)
+		case everywhere:
+			r.writeDeb(dir, d, &own, &other)
+		case d.Arch == r.Other:
+			r.writeDeb(dir, d, &other)
+		default:
+			r.writeDeb(dir, d, &own)
 		}
-		r.writeDeb(dir, d, index)
 	}
 	var sums strings.Builder
 	if r.Flat {
 		r.writeIndex(dir, "", own.String(), &sums)
 	} else {
 		r.writeIndex(dir, "main/binary-"+r.Arch+"/", own.String(), &sums)
+	}
+	if r.Other != "" {
+		r.writeIndex(dir, "main/binary-"+r.Other+"/", other.String(), &sums)
 	}
 	if r.SplitAll {
 		r.writeIndex(dir, "main/binary-all/", all.String(), &sums)
@@ -69,9 +77,9 @@ func (r *Repo) base() string {
 	return "dists/" + r.Suite
 }
 
-// writeDeb writes the package. Its path in the index is relative to the root of the archive, for a
+// writeDeb writes the package, and a stanza of it to each index. Its path in the index is relative to the root of the archive, for a
 // flat one too.
-func (r *Repo) writeDeb(dir string, d Deb, index *strings.Builder) {
+func (r *Repo) writeDeb(dir string, d Deb, indexes ...*strings.Builder) {
 	data := d.Build(r.t)
 	name := fmt.Sprintf("%s_%s_%s.deb", d.Name, strings.ReplaceAll(or(d.Version, "1"), ":", "%3a"), or(d.Arch, "all"))
 	if r.Flat {
@@ -80,7 +88,9 @@ func (r *Repo) writeDeb(dir string, d Deb, index *strings.Builder) {
 		name = "pool/main/" + name
 	}
 	r.put(dir, name, data)
-	fmt.Fprintf(index, "%sFilename: %s\nSize: %d\nSHA256: %x\n\n", d.Control(), name, len(data), sha256.Sum256(data))
+	for _, index := range indexes {
+		fmt.Fprintf(index, "%sFilename: %s\nSize: %d\nSHA256: %x\n\n", d.Control(), name, len(data), sha256.Sum256(data))
+	}
 }
 
 func (r *Repo) writeIndex(dir, at, text string, sums *strings.Builder) {
@@ -127,7 +137,7 @@ func (r *Repo) release(sums string) string {
 	}
 	text := "Origin: Test\nDate: " + at.Format(time.RFC1123) + "\n"
 	if !r.Flat {
-		archs := r.Arch
+		archs := strings.TrimSpace(r.Arch + " " + r.Other)
 		if r.SplitAll {
 			archs += " all"
 		}
