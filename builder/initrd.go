@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	initrdVersion = "builder.initrd/2"
+	initrdVersion = "builder.initrd/3"
 	maxInitrd     = 1 << 30 // the firmware and GRUB load it into memory
 )
 
@@ -71,7 +71,7 @@ func (c Config) makeInitramfs(ctx context.Context, root tree.Tree, s initramfs.S
 	w := work{before: root, payload: s, job: guest.Job{First: []string{}, Noop: []string{},
 		Extra: []guest.Step{{Name: "mkinitramfs", Script: c.mkinitramfs(version)}}}}
 	src := s.Reader
-	_, _, err = c.runGuest(ctx, w, src, func(scratch string) error {
+	_, _, err = c.runGuest(ctx, w, src, func(scratch string, _ *companion) error {
 		after, _, done, err := openScratch(ctx, scratch, src)
 		if err != nil {
 			return err

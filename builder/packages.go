@@ -37,6 +37,8 @@ type packages struct {
 	installation deb.Installation
 	// guest has the packages that only the guest needs.
 	guest tree.Tree
+	// programs run on this machine.
+	programs tree.Tree
 }
 
 // configured is the root file system after the packages' scripts.
@@ -80,6 +82,9 @@ func (c Config) unpack(ctx context.Context, src *tree.Reader) (packages, progres
 		return packages{}, progress.Outcome{}, err
 	}
 	out := packages{lower: all[:len(lower)], upper: all[len(lower):], guest: guestTree.Tree}
+	if out.programs, err = c.programs(ctx, src); err != nil {
+		return packages{}, progress.Outcome{}, err
+	}
 	if c.Lock.Base != nil { // its own dpkg unpacks them, in the guest
 		return out, progress.Outcome{Note: fmt.Sprintf("%d packages", len(all))}, nil
 	}
@@ -160,8 +165,8 @@ func (c Config) configureLayer(ctx context.Context, key cas.Digest, p packages, 
 		out.root, out.ran = root, c.savedRun(key)
 		return out, progress.Outcome{Cached: true}, nil
 	}
-	out.console, out.guest, err = c.runGuest(ctx, w, src, func(scratch string) (err error) {
-		out.root, err = c.readScratch(ctx, scratch, w, src)
+	out.console, out.guest, err = c.runGuest(ctx, w, src, func(scratch string, k *companion) (err error) {
+		out.root, err = c.readScratch(ctx, scratch, w, k, src)
 		return err
 	})
 	if err != nil {
@@ -235,13 +240,29 @@ func pins(list []lock.Package) []packagePin {
 
 func consoleKey(key cas.Digest) cas.Digest { return cas.Of([]byte("console\n" + string(key))) }
 
-// runGuest writes the file system to a scratch disk, lets the guest work in it, and hands the disk to read.
-func (c Config) runGuest(ctx context.Context, w work, src *tree.Reader, read func(scratch string) error) (console cas.Digest, result guest.Result, err error) {
+// runGuest writes the file system to a scratch disk, lets the guest work in it, and hands the disk to read. When this machine
+// can't do the part that it began, the guest does all.
+func (c Config) runGuest(ctx context.Context, w work, src *tree.Reader, read func(scratch string, k *companion) error) (console cas.Digest, result guest.Result, err error) {
+	console, result, err = c.runBoth(ctx, w, src, read)
+	if !failedBeside(err) || ctx.Err() != nil {
+		return console, result, err
+	}
+	c.Report.Detail("the guest does all, once more from the beginning: %v", err)
+	w.programs = tree.Tree{}
+	return c.runBoth(ctx, w, src, read)
+}
+
+func (c Config) runBoth(ctx context.Context, w work, src *tree.Reader, read func(scratch string, k *companion) error) (console cas.Digest, result guest.Result, err error) {
 	dir, release, err := c.Store.TempDir("guest")
 	if err != nil {
 		return "", guest.Result{}, err
 	}
 	defer release()
+	w, k, err := c.companion(ctx, dir, w, src)
+	if err != nil {
+		return "", guest.Result{}, err
+	}
+	defer k.close()
 	scratch := filepath.Join(dir, "scratch.img")
 	if err := c.writeScratch(ctx, scratch, w.onDisk(), src); err != nil {
 		return "", guest.Result{}, fmt.Errorf("writing the guest's scratch disk: %w", err)
@@ -255,8 +276,11 @@ func (c Config) runGuest(ctx context.Context, w work, src *tree.Reader, read fun
 		return "", guest.Result{}, err
 	}
 	before := log.Size()
-	result, err = c.runScripts(ctx, dir, scratch, w, log)
-	if err != nil && log.Size() == before { // the guest never started
+	err = k.beside(ctx, func(ctx context.Context) (err error) {
+		result, err = c.runScripts(ctx, dir, scratch, w, log)
+		return err
+	})
+	if failedBeside(err) || err != nil && log.Size() == before { // the guest never started
 		return "", guest.Result{}, err
 	}
 	if err != nil {
@@ -265,7 +289,7 @@ func (c Config) runGuest(ctx context.Context, w work, src *tree.Reader, read fun
 	if console, err = log.Commit(); err != nil {
 		return "", guest.Result{}, err
 	}
-	return console, result, read(scratch)
+	return console, result, read(scratch, k)
 }
 
 func (c Config) writeScratch(ctx context.Context, path string, t tree.Tree, src *tree.Reader) error {
@@ -290,12 +314,15 @@ func (c Config) writeScratch(ctx context.Context, path string, t tree.Tree, src 
 }
 
 // readScratch reads the configured file system and moves what the scripts changed into the store.
-func (c Config) readScratch(ctx context.Context, path string, w work, src *tree.Reader) (tree.Tree, error) {
+func (c Config) readScratch(ctx context.Context, path string, w work, k *companion, src *tree.Reader) (tree.Tree, error) {
 	after, scratch, done, err := openScratch(ctx, path, src)
 	if err != nil {
 		return tree.Tree{}, err
 	}
 	defer done()
+	if after, err = k.add(ctx, after, src); err != nil {
+		return tree.Tree{}, err
+	}
 	if after, err = w.normalise(ctx, after); err != nil {
 		return tree.Tree{}, err
 	}
@@ -305,8 +332,10 @@ func (c Config) readScratch(ctx context.Context, path string, w work, src *tree.
 	}
 	all := []tree.Layer{{Name: "packages", Tree: w.before}}
 	for _, l := range layers {
-		if l.Tree, err = c.pack(ctx, l.Tree, scratch, src); err != nil {
-			return tree.Tree{}, err
+		for _, from := range append([]cas.Digest{scratch}, k.blobs()...) {
+			if l.Tree, err = c.pack(ctx, l.Tree, from, src); err != nil {
+				return tree.Tree{}, err
+			}
 		}
 		all = append(all, l)
 	}

@@ -25,6 +25,8 @@ type work struct {
 	before tree.Tree
 	// short is what the scratch disk holds of it, with fewer scripts; nil is all of it.
 	short *shortened
+	// programs do a part of it on this machine; none when it is empty.
+	programs tree.Tree
 	// payload is where the guest's kernel and busybox come from.
 	payload initramfs.Source
 	// job says what to run, without the kernel and the disks.
@@ -59,10 +61,9 @@ func (c Config) work(b *base, p packages, src *tree.Reader) (w work, needed bool
 		if short, err = shorten(w.before, src); err != nil {
 			return w, true, err
 		}
-		w.short = &short
-		w.job.Early, err = early(p.lower)
+		w.short, w.programs = &short, p.programs
 	}
-	w.job.Preinst, w.job.Compile = short.preinsts(p.installation.Preinsts), short.calls()
+	w.job.Preinst, w.job.Compile = short.preinsts(p.installation.Preinsts), callLines(short.compile)
 	w.normalise = func(ctx context.Context, after tree.Tree) (tree.Tree, error) {
 		after, err := short.restore(after)
 		if err != nil {

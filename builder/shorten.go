@@ -19,6 +19,7 @@ type shortened struct {
 	originals []tree.Entry
 	gone      map[string]bool // paths of scripts that are not on disk
 	compile   [][]string      // arguments of py3compile's calls that the scripts would have made
+	later     [][]string      // of those that are left in the scripts
 }
 
 const infoDir = "var/lib/dpkg/info"
@@ -38,12 +39,13 @@ func shorten(root tree.Tree, src *tree.Reader) (shortened, error) {
 			return shortened{}, err
 		}
 		if !ok || len(short.Compile) > 0 && pypy {
+			s.later = append(s.later, short.Calls...)
 			b.Add(e)
 			continue
 		}
 		s.originals = append(s.originals, e)
 		if py3compile {
-			s.compile = append(s.compile, short.Compile...)
+			s.compile, s.later = append(s.compile, short.Compile...), append(s.later, short.Calls...)
 		}
 		if short.Text == "" {
 			s.gone[e.Path] = true
@@ -65,16 +67,24 @@ func shortScript(r maintscript.Recogniser, e tree.Entry, src *tree.Reader) (main
 	if e.Type != tree.File || path.Dir(e.Path) != infoDir || kind != ".preinst" && kind != ".postinst" && kind != ".config" || e.Content.Size > maxScript {
 		return maintscript.Short{}, false, nil
 	}
-	in, err := src.Open(e.Content)
+	text, err := readScript(e, src)
 	if err != nil {
 		return maintscript.Short{}, false, err
 	}
+	short, ok := r.Shorten(text)
+	return short, ok, nil
+}
+
+func readScript(e tree.Entry, src *tree.Reader) (string, error) {
+	in, err := src.Open(e.Content)
+	if err != nil {
+		return "", err
+	}
 	text, err := io.ReadAll(in)
 	if err != nil {
-		return maintscript.Short{}, false, fmt.Errorf("reading %s: %w", e.Path, err)
+		return "", fmt.Errorf("reading %s: %w", e.Path, err)
 	}
-	short, ok := r.Shorten(string(text))
-	return short, ok, nil
+	return string(text), nil
 }
 
 // restore puts the original scripts back.
@@ -111,10 +121,10 @@ func (s shortened) preinsts(list []deb.Preinst) []guest.Script {
 	return out
 }
 
-// calls are py3compile's calls as bytecompile.py reads them: each argument ends in the byte 0x1f.
-func (s shortened) calls() []string {
+// callLines are py3compile's calls as bytecompile.py reads them: each argument ends in the byte 0x1f.
+func callLines(calls [][]string) []string {
 	var out []string
-	for _, c := range s.compile {
+	for _, c := range calls {
 		out = append(out, strings.Join(c, "\x1f")+"\x1f")
 	}
 	return out

@@ -56,8 +56,8 @@ func TestShortenAndRestore(t *testing.T) {
 			t.Errorf("%s is there: %v: %q", path, ok, e.Content.Inline)
 		}
 	}
-	if want := []string{"-p\x1fpython3-acme\x1f"}; !cmp.Equal(s.calls(), want) {
-		t.Errorf("py3compile is called with %q", s.calls())
+	if want := []string{"-p\x1fpython3-acme\x1f"}; !cmp.Equal(callLines(s.compile), want) {
+		t.Errorf("py3compile is called with %q", callLines(s.compile))
 	}
 	after, err := s.restore(s.disk)
 	if err != nil {
@@ -86,7 +86,7 @@ func TestPreinstsThatAreGone(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if calls := s.calls(); len(calls) > 0 {
+	if calls := callLines(s.compile); len(calls) > 0 {
 		t.Errorf("there is no py3compile, and it is called with %q", calls)
 	}
 	s, err = shorten(scriptsOf(t, "usr/bin/py3compile", "usr/bin/pypy3compile"), tree.NewReader(nil))

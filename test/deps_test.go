@@ -49,7 +49,7 @@ var ranks = map[string]int{
 	"builder/profile": 20, "builder/tree": 20, "builder/guest/vm": 20, "cloudinit": 20,
 	"cloudinit/token": 20, "cloudinit/inventory": 25,
 	"builder/profile/schemagen/schema": 25, "builder/profile/schemagen": 26,
-	"builder/fetch": 30, "builder/deb": 30, "builder/guest/initramfs": 30,
+	"builder/fetch": 30, "builder/deb": 30, "builder/guest/initramfs": 30, "builder/native": 30,
 	"builder/disk/ext4": 30, "builder/disk/fat": 30, "builder/system": 30,
 	"builder/apt": 40, "builder/bundle": 40, "builder/disk": 40,
 	"builder/lock":      50,
@@ -93,7 +93,7 @@ func TestImportsGoDown(t *testing.T) {
 var allowedImports = map[string][]string{
 	"net/http": {"builder/fetch", "cloudinit/token", "test"},
 	"net":      {"builder/fetch", "test"},
-	"os/exec":  {"builder/guest/vm", "builder/component", "cloudinit/token", "test"},
+	"os/exec":  {"builder/guest/vm", "builder/native", "builder/component", "cloudinit/token", "test"},
 	"unsafe":   {},
 }
 

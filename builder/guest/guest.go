@@ -25,7 +25,7 @@ import (
 )
 
 // Version changes when the same job would leave different bytes; it belongs in cache keys.
-const Version = "guest/6"
+const Version = "guest/7"
 
 // Defaults of a Job's zero values. The slowest scripts of a Debian base take about 20 s under
 // TCG on one core; a loaded machine may be ten times slower.
@@ -45,6 +45,9 @@ type Script struct {
 	Before                 []string // packages to configure first: its Pre-Depends
 	Skip                   bool     // only they are configured: the script would do nothing
 }
+
+// Call is a program's name, and its arguments with blanks between them.
+type Call struct{ Program, Arguments string }
 
 // Step is a shell script run inside after everything is configured, with sh -e.
 type Step struct{ Name, Script string }
@@ -70,12 +73,15 @@ type Job struct {
 	// Absent ones are skipped.
 	First   []string
 	Preinst []Script // in the order of unpacking
-	// Early are configured in this order when the preinst scripts have run, before dpkg chooses an order for the others.
-	Early []string
 	// Compile are calls of py3compile, each argument with the byte 0x1f behind it, that no script makes.
 	Compile []string
-	Noop    []string // programs that do nothing meanwhile; nil is those that write boot files
-	Extra   []Step
+	// HostPython is the version of Python, as in "3.11", whose modules are compiled elsewhere: what packages want compiled is
+	// written to /.edgebake/asked of the scratch disk, which has the directory. Empty: they are compiled here.
+	HostPython string
+	// Made are calls of programs that need not be made: what they leave is on the disk.
+	Made  []Call
+	Noop  []string // programs that do nothing meanwhile; nil is those that write boot files
+	Extra []Step
 	// Plain runs every program when and as often as the packages ask: py3compile, depmod, locale-gen and systemd-hwdb do
 	// not run beside dpkg, update-ca-certificates not once at the end, ssh-keygen not at all; Perl is not warm. The result is the
 	// same but for host keys, which no image keeps; a test shows that this way.

@@ -2,6 +2,7 @@ package guest
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -71,9 +72,9 @@ func (j Job) files() ([]initramfs.File, error) {
 		{Path: "job", Type: tree.Dir, Mode: 0o755},
 		text("job/env", j.env()),
 		text("job/first", lines(j.First)),
-		text("job/early", lines(j.Early)),
 		text("job/noop", lines(j.Noop)),
 		text("job/compile", lines(j.Compile)),
+		text("job/made", j.madeLines()),
 		text("job/preinst", preinst),
 		text("job/debs", debs),
 	}
@@ -105,7 +106,7 @@ func (j Job) env() string {
 	if j.Plain {
 		plain = "yes"
 	}
-	return fmt.Sprintf("EPOCH=%d\nCONF=%s\nREPAIR=%s\nPLAIN=%s\n", j.Epoch, conf, repair, plain)
+	return fmt.Sprintf("EPOCH=%d\nCONF=%s\nREPAIR=%s\nPLAIN=%s\nHOST_PYTHON=%s\n", j.Epoch, conf, repair, plain, cmp.Or(j.HostPython, "none"))
 }
 
 func (j Job) preinstLines() (string, error) {
@@ -135,6 +136,14 @@ func (j Job) debLines() (string, error) {
 		}
 	}
 	return out.String(), nil
+}
+
+func (j Job) madeLines() string {
+	var out []string
+	for _, c := range j.Made {
+		out = append(out, c.Program+" "+c.Arguments)
+	}
+	return lines(out)
 }
 
 func before(packages []string) string {

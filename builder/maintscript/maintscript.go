@@ -28,6 +28,8 @@ type Short struct {
 	// Compile are the arguments of calls of py3compile that the script would have made. A script that does anything else
 	// makes them itself.
 	Compile [][]string
+	// Calls are the arguments of those that are left in it, also when there was nothing to shorten.
+	Calls [][]string
 }
 
 // kind is what a fragment does.
@@ -76,6 +78,7 @@ func (r Recogniser) Shorten(script string) (s Short, ok bool) {
 	if taken > 0 && !left {
 		return s, true
 	}
+	s.Compile, s.Calls = nil, s.Compile
 	var out strings.Builder
 	for _, p := range parts {
 		if what, _ := r.classify(p); what == nothing {
@@ -84,7 +87,8 @@ func (r Recogniser) Shorten(script string) (s Short, ok bool) {
 		}
 		out.WriteString(p.text)
 	}
-	return Short{Text: out.String()}, out.String() != script
+	s.Text = out.String()
+	return s, s.Text != script
 }
 
 // part is a fragment, or what is between two.

@@ -55,10 +55,27 @@ func TestShorten(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, ok := maintscript.New().Shorten(tt.script)
+			got.Calls = nil
 			if want := (maintscript.Short{Text: tt.want, Compile: tt.compile}); ok == tt.not || ok && !cmp.Equal(got, want) {
 				t.Errorf("ok is %v: %s", ok, cmp.Diff(want, got))
 			}
 		})
+	}
+}
+
+// TestCallsThatStay are of scripts that do something else, too.
+func TestCallsThatStay(t *testing.T) {
+	calls := [][]string{{"-p", "python3-acme:arm64", "/usr/share/acme"}}
+	for name, script := range map[string]string{
+		"nothing shortened": head + section("dh_python3", compile) + "adduser acme\n",
+		"shortened":         head + section("dh_python3", compile) + section("dh_installdeb/13", moves) + "adduser acme\n",
+	} {
+		if got, _ := maintscript.New().Shorten(script); !cmp.Equal(got.Calls, calls) || got.Compile != nil {
+			t.Errorf("%s: calls that stay are %v, others %v", name, got.Calls, got.Compile)
+		}
+	}
+	if got, _ := maintscript.New().Shorten(head + section("dh_python3", compile)); got.Calls != nil {
+		t.Errorf("calls of a script that is not run are %v", got.Calls)
 	}
 }
 

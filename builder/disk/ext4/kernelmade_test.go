@@ -45,6 +45,7 @@ func TestReadKernelMade(t *testing.T) {
 			p.populate(t, es)
 			p.age(t, test.more)
 			unmount(t, mnt)
+			released(t, image)
 			_, got, gotSrc := readImage(t, image)
 			if got.Len() < len(es) {
 				t.Fatalf("%d entries were made and %d read", len(es), got.Len())

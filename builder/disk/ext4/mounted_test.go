@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -34,6 +35,20 @@ func unmount(t *testing.T, mnt string) {
 	out, err := exec.Command("umount", mnt).CombinedOutput()
 	if err != nil && !strings.Contains(string(out), "not mounted") {
 		t.Errorf("umount: %s", out)
+	}
+}
+
+// released waits until nobody has the image mounted: other tests' mount namespaces, copied meanwhile, have it, too, until they end.
+func released(t *testing.T, image string) {
+	t.Helper()
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		out, err := exec.Command("losetup", "-j", image).CombinedOutput()
+		switch {
+		case err == nil && len(out) == 0:
+			return
+		case time.Now().After(end):
+			t.Fatalf("the image is still mounted somewhere: %s (%v)", out, err)
+		}
 	}
 }
 

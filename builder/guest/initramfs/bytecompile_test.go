@@ -33,7 +33,7 @@ func TestByteCompileIsPy3compile(t *testing.T) {
 		}
 	}
 	a := takeCompiled(t, dir)
-	run(t, dir, "python3", script, "/usr/bin/py3compile", list)
+	run(t, dir, "python3", script, "none", "none", "64", "/usr/bin/py3compile", list)
 	b := takeCompiled(t, dir)
 	if len(a) == 0 {
 		t.Fatal("py3compile made no files")
@@ -59,16 +59,47 @@ func TestByteCompilesCoveredLater(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	run(t, dir, "unshare", "--mount", "--map-root-user", "sh", "-c", `mount -t tmpfs none three && cp -p one/a.py three && mount --bind three/a.py one/a.py && exec python3 "$@"`, "sh", script, "/usr/bin/py3compile", list)
+	run(t, dir, "unshare", "--mount", "--map-root-user", "sh", "-c", `mount -t tmpfs none three && cp -p one/a.py three && mount --bind three/a.py one/a.py && exec python3 "$@"`, "sh", script, "none", "none", "64", "/usr/bin/py3compile", list)
 	if got := takeCompiled(t, dir); len(got) != 2 {
 		t.Errorf("%d files are compiled, want those of one/b.py and one/sub/c.py", len(got))
 	}
-	run(t, dir, "python3", script, "/usr/bin/py3compile", list+".late")
+	run(t, dir, "python3", script, "none", "none", "64", "/usr/bin/py3compile", list+".late")
 	if got := takeCompiled(t, dir); len(got) != 1 {
 		t.Errorf("%d files are compiled later, want that of one/a.py", len(got))
 	}
 	if left, err := filepath.Glob(filepath.Join(dir, "*.late")); err != nil || len(left) > 0 {
 		t.Errorf("%v is left in the system (%v)", left, err)
+	}
+}
+
+// TestByteCompilesElsewhere has modules written down instead of compiled, when they are for that version of Python, and the first way of
+// asking counts.
+func TestByteCompilesElsewhere(t *testing.T) {
+	oracle.Need(t, "py3compile")
+	version, err := exec.Command("python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	python := strings.TrimSpace(string(version))
+	dir, program, list := t.TempDir(), filepath.Join(t.TempDir(), "bytecompile.py"), filepath.Join(t.TempDir(), "calls")
+	script := "/usr/bin/python" + python + "\x1f-E\x1f-S\x1f/usr/lib/python" + python + "/py_compile.py\x1e" + dir + "/one/a.py\n"
+	other := "/usr/bin/python" + python + "\x1f-E\x1f-S\x1f-O\x1f/usr/lib/python" + python + "/py_compile.py\x1ethree/e.py\n"
+	for p, data := range map[string][]byte{program: byteCompile, list: []byte(script + "-q\x1fone\x1f\n" + other + "end\n")} {
+		if err := os.WriteFile(p, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asked := filepath.Join(t.TempDir(), "asked")
+	run(t, dir, "python3", program, python, asked, "64", "/usr/bin/py3compile", list)
+	got, err := os.ReadFile(asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("script\x1f%[1]s/one/a.py\nmodule\x1f%[1]s/one/b.py\nmodule\x1f%[1]s/one/sub/c.py\n", dir); string(got) != want {
+		t.Errorf("asked for is %q, want %q", got, want)
+	}
+	if made := takeCompiled(t, dir); len(made) != 1 {
+		t.Errorf("%d modules are compiled, want the one that is asked for in another way", len(made))
 	}
 }
 

@@ -1,9 +1,9 @@
 """Byte-compiles what packages ask for while they are configured, beside dpkg.
 
-Usage: bytecompile.py PY3COMPILE CALLS...
+Usage: bytecompile.py VERSION ASKED BATCH PY3COMPILE CALLS...
 
-What is covered while packages are configured (py_compile.py itself) is left to a later call: its calls are written to
-the last one's name and ".late".
+VERSION is that of Python (3.11) whose modules somebody else compiles: they are written to the file ASKED, in lines of "module" or
+"script" (how the compiler is called), 0x1f, name. It may be "none".
 
 PY3COMPILE is the system's own program, which decides what is compiled and by which interpreter: it is loaded once
 instead of being started for each package. CALLS, files or pipes, are read one after the other. Each has one call of it in
@@ -16,17 +16,24 @@ There is one worker at a time, and one for each processor when the calls have en
 those that py3compile would have.
 """
 
+import glob
 import os
 import queue
 import subprocess
 import sys
 import threading
 
-BATCH = 64  # files: a worker's start takes as long as some five of them
-
+version, asked_file = sys.argv[1:3]  # py3compile gets other arguments
+batch_size = int(sys.argv[3])  # files; a worker's start takes as long as some five of them
 seen = set()  # commands with files
+asked = {}  # files that somebody else compiles, and how
 pending = {}  # a worker's command line: its next files
 late = []  # calls for files that are covered now
+devices = {}  # of directories
+elsewhere = {
+    ("/usr/bin/python" + version, "-B", "-m", "py_compile", "-"): "module",
+    ("/usr/bin/python" + version, "-E", "-S", "/usr/lib/python" + version + "/py_compile.py", "-"): "script",
+}
 jobs = queue.SimpleQueue()  # (command line, files), and None for each runner
 codes = [0]
 
@@ -36,13 +43,28 @@ def want(command, name):
     if (command, name) in seen:
         return
     seen.add((command, name))
-    if os.path.ismount(name):
+    how = elsewhere.get(command)
+    if how:
+        asked.setdefault(name, how)  # what is compiled is not compiled again in another way
+        return
+    if covered(name):
         late.append("\x1f".join(command[:-1]) + "\x1e" + name + "\n")
         return
     batch = pending.setdefault(command, [])
     batch.append(name)
-    if len(batch) == BATCH:
+    if len(batch) == batch_size:
         jobs.put((command, pending.pop(command)))
+
+
+def covered(name):
+    """Tells whether a file is mounted over this one. os.path.ismount looks at all directories above."""
+    directory = os.path.dirname(name)
+    try:
+        if directory not in devices:
+            devices[directory] = os.lstat(directory or ".").st_dev
+        return os.lstat(name).st_dev != devices[directory]
+    except OSError:
+        return False
 
 
 def note(version, optimize, workers):
@@ -71,14 +93,19 @@ def patch(program):
     if files is None:
         return
     theirs = files.from_package
-    diverted = os.path.getsize("/var/lib/dpkg/diversions") if os.path.exists("/var/lib/dpkg/diversions") else 0
+    diverted = ""  # what dpkg says of a diverted file is not in the package's list
+    if os.path.exists("/var/lib/dpkg/diversions"):
+        with open("/var/lib/dpkg/diversions", encoding="utf-8") as diversions:
+            diverted = diversions.read()
 
     def from_package(package, extensions=(".py",)):
-        path = "/var/lib/dpkg/info/" + package + ".list"
-        if diverted or not os.path.exists(path):
+        # A package that may be there for several architectures has its own behind its name, whatever it is called by.
+        names = package, package + ":*", package.partition(":")[0]
+        lists = next(filter(None, (glob.glob("/var/lib/dpkg/info/" + name + ".list") for name in names)), [])
+        if any(extension + "\n" in diverted for extension in extensions) or len(lists) != 1:
             yield from theirs(package, extensions)
             return
-        with open(path, encoding="utf-8") as names:
+        with open(lists[0], encoding="utf-8") as names:
             yield from (name for name in names.read().splitlines() if name.endswith(tuple(extensions)))
 
     files.from_package = from_package
@@ -120,12 +147,11 @@ def run():
 
 
 def main():
-    paths = sys.argv[2:]  # py3compile gets other arguments
+    py3compile, paths = sys.argv[4], sys.argv[5:]  # py3compile gets other arguments
     # Daemons: what fails here ends the program, though they wait for jobs.
     runners = [threading.Thread(target=run, daemon=True)]
     runners[0].start()
     # Unbuffered, so that a call is heard when it is made.
-    py3compile = sys.argv[1]
     for path in paths:
         with open(path, encoding="utf-8") as calls:
             listen(py3compile, iter(calls.readline, ""))
@@ -141,6 +167,10 @@ def main():
     if late:
         with open(paths[-1] + ".late", "w", encoding="utf-8") as calls:
             calls.writelines(late)
+    if asked:
+        with open(asked_file, "a", encoding="utf-8") as lines:
+            lines.writelines(how + "\x1f" + name + "\n" for name, how in asked.items())
+    print(len(asked), "modules are asked for,", len(seen) - len(asked) - len(late), "compiled here")
     return next((code for code in codes if code), 0)
 
 

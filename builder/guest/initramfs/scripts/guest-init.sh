@@ -6,11 +6,11 @@
 # what dpkg reports on its status descriptor goes there as well.
 #
 # The job's files:
-#   /job/env       EPOCH=... CONF=words of dpkg's --force REPAIR=yes or nothing PLAIN=yes or nothing
+#   /job/env       EPOCH=... CONF=words of dpkg's --force REPAIR=yes or nothing PLAIN=yes or nothing HOST_PYTHON=its version or none
 #   /job/first     packages to configure one by one before all others
 #   /job/preinst   lines "package architecture version path configure,these,first" ("-" is none); a path may be "-", too
 #   /job/compile   calls of py3compile, as bytecompile.py reads them, that no script makes
-#   /job/early     packages to configure after the preinst scripts, before dpkg chooses an order for the others
+#   /job/made      lines "program arguments": calls that need not be made
 #   /job/debs      lines "package file configure,these,first" of packages on the second disk
 #   /job/noop      programs of the image that do nothing meanwhile
 #   /job/steps/    scripts run in their order after everything is configured
@@ -208,7 +208,7 @@ collect() {
 			[ "$first" = wake ] || exit 0
 		fi
 		: >/root/run/edgebake/collected
-		inside chroot /root /usr/bin/nice -n 5 /usr/bin/python3 /run/edgebake/bytecompile.py /run/edgebake/py3compile \
+		inside chroot /root /usr/bin/nice -n 5 /usr/bin/python3 /run/edgebake/bytecompile.py "$HOST_PYTHON" /.edgebake/asked 64 /run/edgebake/py3compile \
 			/run/edgebake/calls.known /run/edgebake/calls 7<&-
 	) &
 	collector=$!
@@ -230,7 +230,7 @@ byte_compile() {
 late_compile() {
 	local code
 	[ -s /root/run/edgebake/calls.late ] || return 0
-	inside chroot /root /usr/bin/python3 /run/edgebake/bytecompile.py /run/edgebake/py3compile /run/edgebake/calls.late
+	inside chroot /root /usr/bin/python3 /run/edgebake/bytecompile.py "$HOST_PYTHON" /.edgebake/asked 64 /run/edgebake/py3compile /run/edgebake/calls.late
 	code=$?
 	[ "$code" -eq 0 ] || fail "script python3 byte-compiling $code"
 	rm /root/run/edgebake/calls.late
@@ -248,17 +248,17 @@ run_beside() {
 		PATH=${PATH#/run/edgebake/bin:}
 		name=${0##*/}
 		command -v flock >/dev/null && command -v "$name" >/dev/null || exec "$name" "$@"
-		# All packages of a fresh system are there from the start: a trigger only makes the same again.
-		if [ "$name" = systemd-hwdb ] && [ -e /run/edgebake/fresh ]; then
-			earlier=none
-			[ ! -e /run/edgebake/done.hwdb ] || read -r earlier </run/edgebake/done.hwdb
-			[ "$earlier" != "$*" ] || exit 0
-			echo "$*" >/run/edgebake/done.hwdb
-		fi
 		exec 8>>"/run/edgebake/beside.$name" 9>>/run/edgebake/beside
 		flock -x 8 && flock -s 9 || exit
+		# All packages of a fresh system are there from the start: the same call again would only make the same.
+		made=/run/edgebake/made.$name
+		! [ -e /run/edgebake/fresh ] || [ "$name" = locale-gen ] || ! grep -qxF -e "$*" "$made" 2>/dev/null || exit 0
 		{
-			"$name" "$@" || echo "${DPKG_MAINTSCRIPT_PACKAGE:-dpkg} $name $?" >>/run/edgebake/beside.failed
+			if nice -n "${AHEAD:-0}" "$name" "$@"; then
+				echo "$*" >>"$made"
+			elif [ -z "$AHEAD" ]; then
+				echo "${DPKG_MAINTSCRIPT_PACKAGE:-dpkg} $name $?" >>/run/edgebake/beside.failed
+			fi
 		} </dev/null >>/run/edgebake/beside.log 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- &
 	END
 	# The image has no host keys: the first boot makes them.
@@ -280,6 +280,25 @@ run_beside() {
 	ln -s depmod /root/run/edgebake/bin/locale-gen
 	ln -s depmod /root/run/edgebake/bin/systemd-hwdb
 	beside=/run/edgebake/bin:
+}
+
+# ahead begins at once, beside dpkg, what packages of a fresh system will call for much later: what the programs read does not
+# change until then. When it fails, the package's own call is made.
+ahead() {
+	local map version program arguments
+	[ -z "$PLAIN" ] && [ "$CONF" = confnew ] || return 0
+	while read -r program arguments; do
+		echo "$arguments" >>"/root/run/edgebake/made.$program"
+	done </job/made
+	for map in /root/boot/System.map-*; do
+		version=${map##*/System.map-}
+		grep -qsxF "depmod \$version" "/root/var/lib/dpkg/info/linux-image-$version.postinst" || continue
+		[ -n "$(ls -A /root/etc/depmod.d 2>/dev/null)" ] || inside AHEAD=10 chroot /root /run/edgebake/bin/depmod "$version"
+	done
+	if grep -qs "systemd-hwdb --usr update" /root/var/lib/dpkg/info/udev.postinst &&
+		[ -z "$(ls -A /root/etc/udev/hwdb.d 2>/dev/null)" ]; then
+		inside AHEAD=10 chroot /root /run/edgebake/bin/systemd-hwdb --usr update
+	fi
 }
 
 # join_beside waits for the programs that run beside dpkg.
@@ -361,6 +380,7 @@ cover() {
 	cover_programs
 	collect
 	run_beside
+	ahead
 	policy_time=
 	if [ ! -e /root/usr/sbin/policy-rc.d ]; then
 		mkdir -p /root/usr/sbin
@@ -398,7 +418,8 @@ unpack() {
 	uncover_programs
 	late_compile
 	say "step unpack"
-	run_dpkg --no-triggers --unpack "$@" || fail "unpack"
+	# As apt does: what a new package breaks, and what is to be replaced later, makes room.
+	run_dpkg --no-triggers --auto-deconfigure --unpack "$@" || fail "unpack"
 	cover_programs
 	collect
 }
@@ -435,19 +456,22 @@ install_debs() {
 	unpack "$@"
 }
 
+# configure_now configures those of the packages that are only unpacked.
 configure_now() {
-	local package state
+	local package new
+	new=
 	for package in "$@"; do
-		case " $configured " in *" $package "*) continue ;; esac
-		# dpkg-query would take longer than all else here.
-		# shellcheck disable=SC2016
-		state=$(awk -v "p=$package" '$1 == "Package:" { n = $2 } n == p && $1 == "Status:" { print $4; exit }' /root/var/lib/dpkg/status)
-		[ "$state" != installed ] || configured="$configured $package"
-		[ "$state" = unpacked ] || continue
-		say "package $package configure"
-		run_dpkg --force-depends --no-triggers --configure "$package" || fail "configure $package"
-		configured="$configured $package"
+		case " $configured " in *" $package "*) ;; *) new="$new $package" ;; esac
 	done
+	[ -n "$new" ] || return 0
+	# dpkg-query would take longer than all else here. Package names hold no blanks or patterns.
+	# shellcheck disable=SC2016,SC2046
+	set -- $(awk -v "asked=$new" '$1 == "Package:" { name = $2 } $1 == "Status:" { state[name] = $4 }
+		END { n = split(asked, list, " "); for (i = 1; i <= n; i++) if (state[list[i]] == "unpacked") print list[i] }' /root/var/lib/dpkg/status)
+	[ "$#" -gt 0 ] || return 0
+	say "package $1 configure"
+	run_dpkg --force-depends --no-triggers --configure "$@" || fail "configure $*"
+	configured="$configured $*"
 }
 
 # preinst PACKAGE ARCHITECTURE VERSION PATH CONFIGURE-FIRST
@@ -482,19 +506,6 @@ run_preinsts() {
 	while read -r name arch version path before; do
 		grep -qxF "$name" /job/first || preinst "$name" "$arch" "$version" "$path" "$before"
 	done </job/preinst
-}
-
-# configure_early: dpkg is told all at once, and refuses what is configured already.
-configure_early() {
-	[ -s /job/early ] || return 0
-	say "step early"
-	# shellcheck disable=SC2016
-	inside chroot /root /usr/bin/dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^unpacked //p' >/unpacked
-	# Package names hold no blanks or patterns.
-	# shellcheck disable=SC2046
-	set -- $(grep -xFf /unpacked /job/early)
-	[ "$#" -gt 0 ] || return 0
-	run_dpkg --force-depends --no-triggers --configure "$@" || fail "configure early"
 }
 
 configure() {
@@ -578,7 +589,6 @@ mount_scratch
 cover
 repair
 run_preinsts
-configure_early
 install_debs
 configure
 run_steps
