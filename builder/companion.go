@@ -23,7 +23,7 @@ import (
 )
 
 // companion does on this machine, beside the guest, what the guest's emulated processor would take long for. When the guest
-// has ended, what it made is added to the system. The zero value, and nil, do nothing.
+// has ended, what it made is added to the system. Nil does nothing.
 type companion struct {
 	job    native.Job
 	jobs   int

@@ -87,7 +87,8 @@ func (f *Files) take(b Box, name string, mode uint32) (tree.Entry, error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	n, err := io.Copy(f.blob, io.LimitReader(in, maxMade))
+	// By offset: what a copy that fails has left is written over by the next.
+	n, err := io.Copy(io.NewOffsetWriter(f.blob, f.size), io.LimitReader(in, maxMade))
 	if err := errors.Join(err, in.Close()); err != nil {
 		return tree.Entry{}, fmt.Errorf("taking %s: %w", name, err)
 	}
