@@ -45,7 +45,7 @@ func listPackages(t *testing.T) []goPackage {
 // not here fails the test: whoever adds one decides where it stands.
 var ranks = map[string]int{
 	"profiles": 0, "overlays": 0, "builder/progress": 0, "builder/durable": 0,
-	"builder/disk/sparse": 5, "builder/maintscript": 5, "builder/cas": 10, "builder/image/decode": 25,
+	"builder/disk/sparse": 5, "builder/maintscript": 5, "builder/sha256mb": 5, "builder/cas": 10, "builder/image/decode": 25,
 	"builder/profile": 20, "builder/tree": 20, "builder/guest/vm": 20, "cloudinit": 20,
 	"cloudinit/token": 20, "cloudinit/inventory": 25,
 	"builder/profile/schemagen/schema": 25, "builder/profile/schemagen": 26,

@@ -3,7 +3,6 @@ package artifact
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"sync"
@@ -57,26 +56,35 @@ func loadDigests(s Set) *digests {
 	return d
 }
 
-// of returns the digest of c, hashed now when it is not known.
-func (d *digests) of(h *contentHasher, src *tree.Reader, c tree.Content) (cas.Digest, error) {
+// find returns where c's bytes are, and their digest when it is known.
+func (d *digests) find(c tree.Content) (place, digest sum, ok bool) {
 	if d.store == nil || len(c.Extents) == 0 {
-		return h.sum(src, c)
+		return place, digest, false
 	}
-	place := placeOf(c)
+	place = placeOf(c)
 	i, ok := slices.BinarySearchFunc(d.known, place, func(r record, place sum) int { return compareSums(r.place, place) })
-	r := record{place: place}
 	if ok {
-		r.digest = d.known[i].digest
-	} else if got, err := h.sum(src, c); err != nil {
-		return "", err
-	} else if _, err := hex.Decode(r.digest[:], []byte(got)); err != nil {
-		return "", err
+		digest = d.known[i].digest
+		d.use(record{place, digest})
 	}
+	return place, digest, ok
+}
+
+// add keeps the digest of what find did not know. A place of zeros is none: find gave none.
+func (d *digests) add(place, digest sum) {
+	if place == (sum{}) {
+		return
+	}
+	d.use(record{place, digest})
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.more = true
+}
+
+func (d *digests) use(r record) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.used = append(d.used, r)
-	d.more = d.more || !ok
-	return cas.FromSum(r.digest[:]), nil
 }
 
 func placeOf(c tree.Content) sum {

@@ -19,6 +19,7 @@ import (
 	"github.com/edgebake/edgebake/builder/cas"
 	"github.com/edgebake/edgebake/builder/disk/sparse"
 	"github.com/edgebake/edgebake/builder/progress"
+	"github.com/edgebake/edgebake/builder/sha256mb"
 	"github.com/edgebake/edgebake/builder/tree"
 )
 
@@ -165,28 +166,48 @@ func hashTree(ctx context.Context, src *tree.Reader, t tree.Tree, known *digests
 			files = append(files, int32(i))
 		}
 	}
-	out := make([]File, len(files))
-	var next atomic.Int64
-	modes := newModes(t)
+	w := &treeHasher{src: src, t: t, known: known, files: files, modes: newModes(t), out: make([]File, len(files))}
 	g, ctx := errgroup.WithContext(ctx)
 	for range min(runtime.NumCPU(), len(files)) {
-		g.Go(func() error {
-			h := newContentHasher()
-			for i := next.Add(1) - 1; i < int64(len(files)); i = next.Add(1) - 1 {
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-				e := fileAt(t, int(files[i]))
-				sum, err := known.of(h, src, e.Content)
-				if err != nil {
-					return fmt.Errorf("hashing %s: %w", e.Path, err)
-				}
-				out[i] = File{Path: tree.EscapeName(e.Path), Mode: modes.of(e.Mode), Size: e.Content.Size, SHA256: sum}
-			}
-			return nil
-		})
+		g.Go(func() error { return sha256mb.Sum(func() (sha256mb.Message, bool, error) { return w.next(ctx) }) })
 	}
-	return out, g.Wait()
+	return w.out, g.Wait()
+}
+
+// treeHasher hands out the files of a tree, to several that hash.
+type treeHasher struct {
+	src   *tree.Reader
+	t     tree.Tree
+	known *digests
+	files []int32 // their places in t
+	modes modeNames
+	taken atomic.Int64
+	out   []File // of files
+}
+
+// next returns the next file whose digest is not known.
+func (w *treeHasher) next(ctx context.Context) (sha256mb.Message, bool, error) {
+	for i := w.taken.Add(1) - 1; i < int64(len(w.files)); i = w.taken.Add(1) - 1 {
+		if err := ctx.Err(); err != nil {
+			return sha256mb.Message{}, false, err
+		}
+		e := fileAt(w.t, int(w.files[i]))
+		w.out[i] = File{Path: tree.EscapeName(e.Path), Mode: w.modes.of(e.Mode), Size: e.Content.Size}
+		place, sum, ok := w.known.find(e.Content)
+		if ok {
+			w.out[i].SHA256 = cas.FromSum(sum[:])
+			continue
+		}
+		r, err := w.src.Open(e.Content)
+		if err != nil {
+			return sha256mb.Message{}, false, fmt.Errorf("hashing %s: %w", e.Path, err)
+		}
+		return sha256mb.Message{Name: e.Path, Reader: r, Done: func(sum [sha256.Size]byte) {
+			w.known.add(place, sum)
+			w.out[i].SHA256 = cas.FromSum(sum[:])
+		}}, true, nil
+	}
+	return sha256mb.Message{}, false, nil
 }
 
 // modeNames are modes as manifest.json has them, one string for all files that share it.
@@ -213,29 +234,4 @@ func fileAt(t tree.Tree, i int) tree.Entry {
 		e = file
 	}
 	return e
-}
-
-// contentHasher hashes one content after the other.
-type contentHasher struct {
-	hash hash.Hash
-	buf  []byte
-}
-
-// contentBuffer is small enough to stay in a processor's second cache between reading and hashing.
-const contentBuffer = 256 << 10
-
-func newContentHasher() *contentHasher {
-	return &contentHasher{hash: sha256.New(), buf: make([]byte, contentBuffer)}
-}
-
-func (h *contentHasher) sum(src *tree.Reader, c tree.Content) (cas.Digest, error) {
-	r, err := src.Open(c)
-	if err != nil {
-		return "", err
-	}
-	h.hash.Reset()
-	if _, err := io.CopyBuffer(h.hash, r, h.buf); err != nil {
-		return "", err
-	}
-	return sumOf(h.hash), nil
 }
