@@ -86,24 +86,21 @@ func Build(ctx context.Context, c Config) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	// 5. Their own scripts, run in the guest.
-	configured, err := stageValue(c, "configure", func() (configured, progress.Outcome, error) { return c.configure(ctx, base, packages, src) })
-	if err != nil {
+	// 5. Their own scripts, run in the guest, and 6. beside them what is not a package. What fails first ends the other.
+	together, both := errgroup.WithContext(ctx)
+	configured := stageBeside(together, c, "configure", func() (configured, progress.Outcome, error) { return c.configure(both, base, packages, src) })
+	components := stageBeside(together, c, "components", func() ([]tree.Layer, progress.Outcome, error) { return c.components(both) })
+	if err := together.Wait(); err != nil {
 		return Result{}, err
 	}
 	ran := configured.ran // what is not needed any more is nobody's: trees are the memory of a bake
-	// 6. What is not a package.
-	components, err := stageValue(c, "components", func() ([]tree.Layer, progress.Outcome, error) { return c.components(ctx) })
-	if err != nil {
-		return Result{}, err
-	}
 	// 7. One root file system: packages, components, overlays, settings.
-	root, err := stageValue(c, "merge", func() (tree.Tree, progress.Outcome, error) { return c.merge(configured.root, components, src) })
+	root, err := stageValue(c, "merge", func() (tree.Tree, progress.Outcome, error) { return c.merge(configured.root, *components, src) })
 	if err != nil {
 		return Result{}, err
 	}
 	// 8. The files that start it.
-	bootable, err := stageValue(c, "boot files", func() (tree.Tree, progress.Outcome, error) { return c.bootFiles(ctx, base, root, configured, src) })
+	bootable, err := stageValue(c, "boot files", func() (tree.Tree, progress.Outcome, error) { return c.bootFiles(ctx, base, root, *configured, src) })
 	if err != nil {
 		return Result{}, err
 	}
@@ -115,14 +112,14 @@ func Build(ctx context.Context, c Config) (Result, error) {
 	defer disk.digest.Stop()
 	base.close()
 	// 10. The linter reads it, while it is hashed to its end.
-	linted := stageBeside(c, "lint", func() (lint.Report, progress.Outcome, error) { return c.lint(ctx, disk) })
+	var reading errgroup.Group
+	linted := stageBeside(&reading, c, "lint", func() (lint.Report, progress.Outcome, error) { return c.lint(ctx, disk) })
 	// 11. What leaves: manifest and sums beside the image.
 	manifest, err := stageValue(c, "artifacts", func() (artifact.Manifest, progress.Outcome, error) { return c.artifacts(ctx, disk, src) })
-	report, faulty := linted()
-	if err := errors.Join(err, faulty); err != nil {
+	if err := errors.Join(err, reading.Wait()); err != nil {
 		return Result{}, err
 	}
-	return c.result(ctx, disk, ran, manifest, report)
+	return c.result(ctx, disk, ran, manifest, *linted)
 }
 
 func (c Config) checkLock() error {
@@ -157,22 +154,17 @@ func stageValue[T any](c Config, name string, run func() (T, progress.Outcome, e
 	return value, err
 }
 
-// stageBeside begins a step beside those that follow; the function that it returns waits for its value.
-func stageBeside[T any](c Config, name string, run func() (T, progress.Outcome, error)) func() (T, error) {
-	done := c.Report.Stage(name)
-	var value T
-	var g errgroup.Group
-	g.Go(func() error {
-		v, outcome, err := run()
+// stageBeside begins a step in g beside others; its value is there when g has been waited for.
+func stageBeside[T any](g *errgroup.Group, c Config, name string, run func() (T, progress.Outcome, error)) *T {
+	done, value := c.Report.Stage(name), new(T)
+	g.Go(func() (err error) {
+		var outcome progress.Outcome
+		*value, outcome, err = run()
 		outcome.Err = err
 		done(outcome)
-		value = v
 		return err
 	})
-	return func() (T, error) {
-		err := g.Wait()
-		return value, err
-	}
+	return value
 }
 
 // stageIf is a step that not every image has.

@@ -1,6 +1,8 @@
 package progress
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -64,11 +66,17 @@ func amount(n int64, unit Unit) string {
 	return fmt.Sprintf("%d B", n)
 }
 
-// ending says how a stage ended: "cached", "12.3 s, 143 packages" or "failed after 12.3 s: ...".
+// stopped tells whether a stage ended because of something else: an interruption, or the fault of a stage beside it.
+func stopped(o Outcome) bool { return errors.Is(o.Err, context.Canceled) }
+
+// ending says how a stage ended: "cached", "12.3 s, 143 packages", "stopped after 12.3 s" or "failed after 12.3 s: ...".
 func ending(o Outcome, took time.Duration) string {
 	text := seconds(took)
 	if o.Cached {
 		text = "cached"
+	}
+	if stopped(o) {
+		return "stopped after " + seconds(took)
 	}
 	if o.Err != nil {
 		return fmt.Sprintf("failed after %s: %v", seconds(took), o.Err)

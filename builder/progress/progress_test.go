@@ -2,6 +2,7 @@ package progress
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -184,5 +185,25 @@ func TestRecorder(t *testing.T) {
 	}
 	if got := r.Timings(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
+	}
+}
+
+func TestStoppedStages(t *testing.T) {
+	for _, quiet := range []bool{false, true} {
+		var out strings.Builder
+		clock := &fakeClock{}
+		text := NewText(&out, Options{Quiet: quiet})
+		text.now = clock.now
+		guest, parts := text.Stage("configure"), text.Stage("components")
+		clock.pass(2 * time.Second)
+		parts(Outcome{Err: errors.New("no network")})
+		guest(Outcome{Err: fmt.Errorf("waiting for the guest: %w", context.Canceled)})
+		want := "[2] components: failed after 2.0 s: no network\n"
+		if !quiet {
+			want = "[1] configure\n[2] components\n" + want + "[1] configure: stopped after 2.0 s\n"
+		}
+		if out.String() != want {
+			t.Errorf("quiet %t:\n%swant\n%s", quiet, out.String(), want)
+		}
 	}
 }

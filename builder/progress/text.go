@@ -39,7 +39,7 @@ func (t *Text) Stage(name string) func(Outcome) {
 		t.line("[%d] %s", number, name)
 	}
 	return func(o Outcome) {
-		if !t.opts.Quiet || o.Err != nil {
+		if !t.opts.Quiet || o.Err != nil && !stopped(o) {
 			t.line("[%d] %s: %s", number, name, ending(o, t.now().Sub(start)))
 		}
 	}
