@@ -137,6 +137,22 @@ cover_systemd_helper() {
 	mount --bind /root/run/edgebake/systemd-helper /root/usr/bin/deb-systemd-helper || fail "prepare covering deb-systemd-helper"
 }
 
+# dpkg writes each state of each package into a file of its own in updates, and waits until it is on the disk; in the end all
+# of them are in its status, and the directory is empty. In memory there is nothing to wait for.
+cover_updates() {
+	[ -z "$PLAIN" ] && [ -d "$updates" ] && [ -z "$(ls -A "$updates")" ] || return 0
+	mount -t tmpfs -o mode=755 updates "$updates" || fail "prepare covering $updates"
+	: >/updates-covered
+}
+
+# dpkg wrote into the directory, so it has its time.
+uncover_updates() {
+	[ -e /updates-covered ] || return 0
+	rm /updates-covered
+	[ -z "$(ls -A "$updates")" ] || say "note dpkg left something in $updates"
+	umount "$updates" && touch "$updates"
+}
+
 # Programs in Perl that load much: warm.pl has it loaded. A program that a later package replaces comes after the last cover.
 cover_perl() {
 	local program ready
@@ -381,6 +397,7 @@ cover() {
 	collect
 	run_beside
 	ahead
+	cover_updates
 	policy_time=
 	if [ ! -e /root/usr/sbin/policy-rc.d ]; then
 		mkdir -p /root/usr/sbin
@@ -420,6 +437,7 @@ unpack() {
 	say "step unpack"
 	# As apt does: what a new package breaks, and what is to be replaced later, makes room.
 	run_dpkg --no-triggers --auto-deconfigure --unpack "$@" || fail "unpack"
+	list_unpacked
 	cover_programs
 	collect
 }
@@ -456,19 +474,23 @@ install_debs() {
 	unpack "$@"
 }
 
+# list_unpacked puts the names of all packages that are only unpacked into $unpacked. dpkg-query would take longer.
+list_unpacked() {
+	unpacked=$(awk '$1 == "Package:" { name = $2 } $1 == "Status:" && $4 == "unpacked" { print name }' /root/var/lib/dpkg/status | tr '\n' ' ')
+}
+
 # configure_now configures those of the packages that are only unpacked.
 configure_now() {
 	local package new
 	new=
 	for package in "$@"; do
-		case " $configured " in *" $package "*) ;; *) new="$new $package" ;; esac
+		case " $configured $new " in *" $package "*) continue ;; esac
+		case " $unpacked " in *" $package "*) new="$new $package" ;; esac
 	done
 	[ -n "$new" ] || return 0
-	# dpkg-query would take longer than all else here. Package names hold no blanks or patterns.
-	# shellcheck disable=SC2016,SC2046
-	set -- $(awk -v "asked=$new" '$1 == "Package:" { name = $2 } $1 == "Status:" { state[name] = $4 }
-		END { n = split(asked, list, " "); for (i = 1; i <= n; i++) if (state[list[i]] == "unpacked") print list[i] }' /root/var/lib/dpkg/status)
-	[ "$#" -gt 0 ] || return 0
+	# Package names hold no blanks or patterns.
+	# shellcheck disable=SC2086
+	set -- $new
 	say "package $1 configure"
 	run_dpkg --force-depends --no-triggers --configure "$@" || fail "configure $*"
 	configured="$configured $*"
@@ -518,6 +540,8 @@ configure() {
 	fi
 	# What comes now finds all programs but the boot files' as they are.
 	alone
+	[ -z "$(ls -A "$updates")" ] || fail "configure dpkg left something in $updates"
+	uncover_updates
 	uncover_programs
 	late_compile
 	beside=
@@ -561,6 +585,7 @@ kill_left_over() {
 release() {
 	say "step release"
 	kill_left_over
+	uncover_updates
 	tac /proc/mounts | while read -r _ target _; do
 		case $target in
 		/root/*) umount "$target" || umount -l "$target" ;;
@@ -580,14 +605,17 @@ release() {
 
 perl_programs="/usr/share/debconf/frontend /usr/share/debconf/fix_db.pl /usr/sbin/adduser /usr/sbin/update-rc.d
 	/usr/sbin/pam-auth-update /usr/sbin/update-locale /usr/bin/linux-update-symlinks"
+updates=/root/var/lib/dpkg/updates
 policy_time=
 collector=
 beside=
 configured=
+unpacked=
 start
 mount_scratch
 cover
 repair
+list_unpacked
 run_preinsts
 install_debs
 configure
