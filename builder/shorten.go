@@ -9,6 +9,7 @@ import (
 	"github.com/edgebake/edgebake/builder/deb"
 	"github.com/edgebake/edgebake/builder/guest"
 	"github.com/edgebake/edgebake/builder/maintscript"
+	"github.com/edgebake/edgebake/builder/system"
 	"github.com/edgebake/edgebake/builder/tree"
 )
 
@@ -30,11 +31,15 @@ func shorten(root tree.Tree, src *tree.Reader) (shortened, error) {
 	_, py3compile := root.Lookup("usr/bin/py3compile")
 	_, pypy := root.Lookup("usr/bin/pypy3compile")
 	recogniser := maintscript.New()
+	enabling, err := system.NewEnabling(root, src)
+	if err != nil {
+		return shortened{}, err
+	}
 	at, _ := root.Lookup(".")
 	b := tree.NewBuilder(at.MTime)
 	for i := range root.Len() {
 		e := root.At(i)
-		short, ok, err := shortScript(recogniser, e, src)
+		short, ok, err := shortScript(recogniser, enabling.Links, e, src)
 		if err != nil {
 			return shortened{}, err
 		}
@@ -54,7 +59,6 @@ func shorten(root tree.Tree, src *tree.Reader) (shortened, error) {
 		e.Content = tree.InlineContent([]byte(short.Text))
 		b.Add(e)
 	}
-	var err error
 	s.disk, err = b.Tree()
 	return s, err
 }
@@ -62,7 +66,7 @@ func shorten(root tree.Tree, src *tree.Reader) (shortened, error) {
 // maxScript is the most that a maintainer script may have to be looked into: the longest of Debian have some 20 kB.
 const maxScript = 256 << 10
 
-func shortScript(r maintscript.Recogniser, e tree.Entry, src *tree.Reader) (maintscript.Short, bool, error) {
+func shortScript(r maintscript.Recogniser, links maintscript.Links, e tree.Entry, src *tree.Reader) (maintscript.Short, bool, error) {
 	kind := path.Ext(e.Path)
 	if e.Type != tree.File || path.Dir(e.Path) != infoDir || kind != ".preinst" && kind != ".postinst" && kind != ".config" || e.Content.Size > maxScript {
 		return maintscript.Short{}, false, nil
@@ -71,7 +75,7 @@ func shortScript(r maintscript.Recogniser, e tree.Entry, src *tree.Reader) (main
 	if err != nil {
 		return maintscript.Short{}, false, err
 	}
-	short, ok := r.Shorten(text)
+	short, ok := r.Shorten(text, links)
 	return short, ok, nil
 }
 

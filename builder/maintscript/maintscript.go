@@ -10,6 +10,9 @@
 //   - dh_installsystemd: starts units, when /run/systemd/system is there;
 //   - dh_python3: has py3compile compile the package's modules, which can be done at any time.
 //
+// One does something that takes no program to find out, dh_installsystemd's that enables units: the links that it makes can be
+// told before. It becomes commands that make these, if at that time there is nothing yet that it would have to look at.
+//
 // Some scripts have passages that start hundreds of programs. The few that cost most are known word for word.
 //
 // Supported are these, as the versions of debhelper in Debian 11 to 13 write them; all else is left as it is. Shell scripts
@@ -39,6 +42,7 @@ const (
 	other kind = iota
 	nothing
 	compiles
+	enables
 )
 
 // Recogniser knows debhelper's templates. It does not change, and may be shared.
@@ -55,9 +59,12 @@ func New() Recogniser {
 	return r
 }
 
+// Links tells the links below /etc/systemd/system that enabling a unit makes, or none when that is not known.
+type Links func(unit string) []string
+
 // Shorten takes fragments out of a script, and replaces passages; ok is false when there was nothing to do. A fragment becomes a command that does
-// nothing: it may be all that is between "then" and "fi".
-func (r Recogniser) Shorten(script string) (s Short, ok bool) {
+// nothing: it may be all that is between "then" and "fi". One that enables a unit of which links are known makes these.
+func (r Recogniser) Shorten(script string, links Links) (s Short, ok bool) {
 	if !shell(script) {
 		return Short{}, false
 	}
@@ -81,11 +88,14 @@ func (r Recogniser) Shorten(script string) (s Short, ok bool) {
 	s.Compile, s.Calls = nil, s.Compile
 	var out strings.Builder
 	for _, p := range parts {
-		if what, _ := r.classify(p); what == nothing {
+		switch what, args := r.classify(p); what {
+		case nothing:
 			out.WriteString(":\n")
-			continue
+		case enables:
+			out.WriteString(enabling(p, args[0], links(args[0])))
+		default:
+			out.WriteString(p.text)
 		}
-		out.WriteString(p.text)
 	}
 	s.Text = out.String()
 	return s, s.Text != script
@@ -153,6 +163,8 @@ func idle(text string) bool {
 
 const (
 	configures = `if \[ "\$1" = "configure" \] \|\| \[ "\$1" = "abort-upgrade" \] \|\| \[ "\$1" = "abort-deconfigure" \] \|\| \[ "\$1" = "abort-remove" \] ; then\n`
+	oneUnit    = `'([A-Za-z0-9:_.@-]+)'`
+	comments   = `(?:\t*# .*\n|\n)*`
 	noRoot     = `(\[ -z "\$\{DPKG_ROOT:-\}" \] && )?`
 	units      = `( '[A-Za-z0-9:_.@\\-]+')+`
 	silently   = ` >/dev/null \|\| true\n`
@@ -176,6 +188,12 @@ func templates() map[kind][]string {
 				`\t\tdeb-systemd-invoke \$_dh_action` + units + silently + `\tfi\nfi\n`,
 			starts + `\t\tif \[ -n "\$2" \]; then\n\t\t\tdeb-systemd-invoke (try-)?restart` + units + silently + `\t\tfi\n\tfi\nfi\n`,
 		},
+		enables: {
+			// postinst-systemd-enable
+			configures + comments + `\tdeb-systemd-helper unmask ` + oneUnit + silently + comments + `\tif deb-systemd-helper --quiet was-enabled ` + oneUnit + `; then\n` +
+				comments + `\t\tdeb-systemd-helper enable ` + oneUnit + silently + `\telse\n` +
+				comments + `\t\tdeb-systemd-helper update-state ` + oneUnit + silently + `\tfi\nfi\n`,
+		},
 		compiles: {
 			`if (?:which|command -v) py3compile >/dev/null 2>&1; then\n\tpy3compile -p ` + packages + ` ?([A-Za-z0-9/_. -]*)\nfi\n` +
 				`if (?:which|command -v) pypy3compile >/dev/null 2>&1; then\n\tpypy3compile -p ` + packages + ` ?([A-Za-z0-9/_. -]*) \|\| true\nfi\n`,
@@ -194,6 +212,9 @@ func (r Recogniser) classify(p part) (kind, []string) {
 			m := t.FindStringSubmatch(inner)
 			switch {
 			case m == nil:
+			case what == enables && m[1] == m[2] && m[1] == m[3] && m[1] == m[4]:
+				return what, m[1:2]
+			case what == enables:
 			case what != compiles:
 				return what, nil
 			case m[1] == m[3] && strings.TrimSpace(m[2]) == strings.TrimSpace(m[4]):

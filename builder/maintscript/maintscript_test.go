@@ -30,6 +30,9 @@ const (
 	head    = "#!/bin/sh\nset -e\n"
 )
 
+// none knows no unit.
+func none(string) []string { return nil }
+
 func TestShorten(t *testing.T) {
 	cut := ":\n"
 	for name, tt := range map[string]struct {
@@ -54,7 +57,7 @@ func TestShorten(t *testing.T) {
 		"certificates and what is known": {script: head + certificates, want: head + quickCertificates},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, ok := maintscript.New().Shorten(tt.script)
+			got, ok := maintscript.New().Shorten(tt.script, none)
 			got.Calls = nil
 			if want := (maintscript.Short{Text: tt.want, Compile: tt.compile}); ok == tt.not || ok && !cmp.Equal(got, want) {
 				t.Errorf("ok is %v: %s", ok, cmp.Diff(want, got))
@@ -70,11 +73,11 @@ func TestCallsThatStay(t *testing.T) {
 		"nothing shortened": head + section("dh_python3", compile) + "adduser acme\n",
 		"shortened":         head + section("dh_python3", compile) + section("dh_installdeb/13", moves) + "adduser acme\n",
 	} {
-		if got, _ := maintscript.New().Shorten(script); !cmp.Equal(got.Calls, calls) || got.Compile != nil {
+		if got, _ := maintscript.New().Shorten(script, none); !cmp.Equal(got.Calls, calls) || got.Compile != nil {
 			t.Errorf("%s: calls that stay are %v, others %v", name, got.Calls, got.Compile)
 		}
 	}
-	if got, _ := maintscript.New().Shorten(head + section("dh_python3", compile)); got.Calls != nil {
+	if got, _ := maintscript.New().Shorten(head+section("dh_python3", compile), none); got.Calls != nil {
 		t.Errorf("calls of a script that is not run are %v", got.Calls)
 	}
 }
@@ -108,7 +111,7 @@ func TestPassagesDoTheSame(t *testing.T) {
 		"certificates, an empty variable": {"CERTS_DISABLED='a.crt\n\nb.crt'\n" + certs, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			short, ok := maintscript.New().Shorten("#!/bin/sh\n" + tt.script)
+			short, ok := maintscript.New().Shorten("#!/bin/sh\n"+tt.script, none)
 			if !ok || strings.Contains(short.Text, "grep") {
 				t.Fatalf("nothing was replaced: %s", short.Text)
 			}
@@ -192,13 +195,15 @@ func FuzzShorten(f *testing.F) {
 	f.Add(head + section("dh_installdeb/13", moves) + "x\n")
 	f.Add(head + section("dh_python3", compile))
 	f.Add(head + certificates + locales)
+	f.Add(head + section("dh_installsystemd/13.11.4", enable("acme.service")))
 	r := maintscript.New()
+	links := func(unit string) []string { return []string{"multi-user.target.wants/" + unit} }
 	f.Fuzz(func(t *testing.T, script string) {
-		short, ok := r.Shorten(script)
+		short, ok := r.Shorten(script, links)
 		if ok && short.Text == script {
 			t.Error("nothing was done")
 		}
-		if len(short.Text) > 3*len(script) { // what takes a passage's place is at most twice as long
+		if len(short.Text) > 20*len(script) { // a unit's name, which takes most of a fragment if it is long, is there at most sixteen times more
 			t.Errorf("%d bytes became %d", len(script), len(short.Text))
 		}
 	})
