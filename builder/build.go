@@ -88,8 +88,8 @@ func Build(ctx context.Context, c Config) (Result, error) {
 	}
 	// 5. Their own scripts, run in the guest, and 6. beside them what is not a package. What fails first ends the other.
 	together, both := errgroup.WithContext(ctx)
-	configured := stageBeside(together, c, "configure", func() (configured, progress.Outcome, error) { return c.configure(both, base, packages, src) })
-	components := stageBeside(together, c, "components", func() ([]tree.Layer, progress.Outcome, error) { return c.components(both) })
+	configured := stageBeside(both, together, c, "configure", func() (configured, progress.Outcome, error) { return c.configure(both, base, packages, src) })
+	components := stageBeside(both, together, c, "components", func() ([]tree.Layer, progress.Outcome, error) { return c.components(both) })
 	if err := together.Wait(); err != nil {
 		return Result{}, err
 	}
@@ -113,7 +113,7 @@ func Build(ctx context.Context, c Config) (Result, error) {
 	base.close()
 	// 10. The linter reads it, while it is hashed to its end.
 	var reading errgroup.Group
-	linted := stageBeside(&reading, c, "lint", func() (lint.Report, progress.Outcome, error) { return c.lint(ctx, disk) })
+	linted := stageBeside(ctx, &reading, c, "lint", func() (lint.Report, progress.Outcome, error) { return c.lint(ctx, disk) })
 	// 11. What leaves: manifest and sums beside the image.
 	manifest, err := stageValue(c, "artifacts", func() (artifact.Manifest, progress.Outcome, error) { return c.artifacts(ctx, disk, src) })
 	if err := errors.Join(err, reading.Wait()); err != nil {
@@ -154,13 +154,16 @@ func stageValue[T any](c Config, name string, run func() (T, progress.Outcome, e
 	return value, err
 }
 
-// stageBeside begins a step in g beside others; its value is there when g has been waited for.
-func stageBeside[T any](g *errgroup.Group, c Config, name string, run func() (T, progress.Outcome, error)) *T {
+// stageBeside begins a step in g beside others; its value is there when g has been waited for. One that fails when its context
+// has ended was stopped, whatever it says.
+func stageBeside[T any](ctx context.Context, g *errgroup.Group, c Config, name string, run func() (T, progress.Outcome, error)) *T {
 	done, value := c.Report.Stage(name), new(T)
 	g.Go(func() (err error) {
 		var outcome progress.Outcome
 		*value, outcome, err = run()
-		outcome.Err = err
+		if outcome.Err = err; err != nil && ctx.Err() != nil {
+			outcome.Err = ctx.Err()
+		}
 		done(outcome)
 		return err
 	})

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/edgebake/edgebake/builder/cas"
 	"github.com/edgebake/edgebake/builder/lock"
@@ -125,6 +126,9 @@ func installArgs(m profile.GoModule, pin lock.Component) []string {
 	return args
 }
 
+// goStops is how long an interrupted go may take to end: it waits for the compilers that it has started.
+const goStops = 10 * time.Second
+
 func (g Go) run(ctx context.Context, env []string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Env = append(os.Environ(), env...)
@@ -139,7 +143,12 @@ func (g Go) run(ctx context.Context, env []string, args ...string) ([]byte, erro
 	}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	// Interrupted it removes its files; killed it would leave them.
+	cmd.Cancel, cmd.WaitDelay = func() error { return cmd.Process.Signal(os.Interrupt) }, goStops
 	err := cmd.Run()
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("running go %s: %w", args[0], ctx.Err())
+	}
 	if errors.Is(err, exec.ErrNotFound) {
 		return nil, &MissingGoError{}
 	}
